@@ -1,0 +1,75 @@
+"""The database connection: SQLite in WAL mode below VBM_HOME, or PostgreSQL for several machines."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from vbm.catalog.errors import CatalogReadOnlyError
+from vbm.errors import InputError
+
+READ_ONLY: Final = "vbm_read_only"  # execution option: this transaction takes no write lock
+_BUSY_SECONDS: Final = 15
+
+
+def parse_url(text: str) -> URL:
+    """The database address; ``postgresql://`` means the psycopg driver. InputError names no password."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise InputError(
+            "VBM_DATABASE_URL is not a database address",
+            hint="write sqlite:////path/vbm.db or postgresql://user@host/database",
+        ) from None
+    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise InputError(
+            f"VBM_DATABASE_URL: {url.get_backend_name()} databases are not supported",
+            hint="use SQLite or PostgreSQL",
+        )
+    return url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
+
+
+def connect(url: URL, *, busy_seconds: int = _BUSY_SECONDS) -> Engine:
+    """An engine on which every transaction is serialisable enough to read, decide and write.
+
+    SQLite: WAL, foreign keys, full fsync, BEGIN IMMEDIATE unless the transaction is marked READ_ONLY.
+    """
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    if url.database and url.database != ":memory:":
+        _private_file(Path(url.database))
+    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _private_file(path: Path) -> None:
+    """The file exists, readable by its owner alone, before SQLite opens it; so do its folders."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise CatalogReadOnlyError(
+            f"the catalog {path} can't be opened: {error.strerror}",
+            hint="make the folder writable for this user, or point VBM_HOME at one that is",
+        ) from error
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # the driver opens no transaction of its own
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
