@@ -72,13 +72,23 @@ def vcenter_by_name(session: Session, name: str) -> VcenterRecord:
 def insert_vcenter(session: Session, record: VcenterRecord) -> None:
     """Store a new vCenter. Raises NameTakenError where a name differs in no more than its case."""
     if _find(session, record.name) is not None:
-        raise NameTakenError(
-            f"there is a vCenter named {record.name!r} already",
-            hint=f"choose another name, or remove it first: vbm vcenter remove {record.name}",
-        )
+        raise name_taken(record.name)
     values = {slot: getattr(record, slot) for slot in VcenterRecord.__dataclass_fields__}
     session.add(VcenterRow(**values, name_key=name_key(record.name)))
     session.flush()
+
+
+def vcenter_exists(session: Session, name: str) -> bool:
+    """Whether the name is taken, case ignored."""
+    return _find(session, name) is not None
+
+
+def name_taken(name: str) -> NameTakenError:
+    """The error for a second vCenter of one name."""
+    return NameTakenError(
+        f"there is a vCenter named {name!r} already",
+        hint="choose another name, or remove that one first with: vbm vcenter remove",
+    )
 
 
 def delete_vcenter(session: Session, record_id: str) -> None:

@@ -1,0 +1,136 @@
+"""vCenters and ESXi hosts: add (after a login that works), list, test, remove, connect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vbm.cancel import CancelToken
+from vbm.catalog.names import checked_name
+from vbm.catalog.vcenters import (
+    VcenterRecord,
+    all_vcenters,
+    delete_vcenter,
+    insert_vcenter,
+    name_taken,
+    vcenter_by_name,
+    vcenter_exists,
+)
+from vbm.errors import InputError, NotFoundError
+from vbm.ids import new_id
+from vbm.services.addresses import parse_address
+from vbm.services.workspace import Workspace
+from vbm.vsphere.model import Credentials, Endpoint
+from vbm.vsphere.session import Session
+from vbm.vsphere.tls import fetch_thumbprint, normalise_thumbprint, show_thumbprint
+
+_ADD_FIRST = "add one: vbm vcenter add NAME --host HOST --username USER"
+
+
+@dataclass(frozen=True, slots=True)
+class NewVcenter:
+    """What it takes to know a vCenter. One of ``thumbprint`` and ``ca_file`` is set."""
+
+    name: str
+    address: str  # host, host:port, [v6]:port
+    username: str
+    password: str = field(repr=False)
+    thumbprint: str = ""
+    ca_file: str = ""
+
+
+def check_new(workspace: Workspace, name: str, address: str) -> tuple[str, str, int]:
+    """(name, host, port), all right and the name free: said before anybody is asked for a password."""
+    name = checked_name(name)
+    host, port = parse_address(address)
+    with workspace.catalog.reading() as session:
+        if vcenter_exists(session, name):
+            raise name_taken(name)
+    return name, host, port
+
+
+def server_thumbprint(address: str) -> str:
+    """The SHA-256 thumbprint ``AA:BB:…`` of the certificate that answers there; it proves nothing yet."""
+    return show_thumbprint(normalise_thumbprint(fetch_thumbprint(*parse_address(address))))
+
+
+def add(workspace: Workspace, new: NewVcenter, cancel: CancelToken | None = None) -> VcenterRecord:
+    """Log in, and remember the vCenter if that worked. Raises the errors of Session.connect."""
+    name, host, port = check_new(workspace, new.name, new.address)
+    if bool(new.thumbprint) == bool(new.ca_file):
+        raise InputError("a vCenter is trusted by --thumbprint or by --ca-file: give one of them")
+    if not new.username:
+        raise InputError("the user name is empty")
+    thumbprint = normalise_thumbprint(new.thumbprint) if new.thumbprint else ""
+    ca_file = str(Path(new.ca_file).expanduser().absolute()) if new.ca_file else ""
+    endpoint = Endpoint(name=name, host=host, port=port, thumbprint=thumbprint, ca_file=ca_file)
+    with Session.connect(endpoint, Credentials(new.username, new.password), cancel=cancel) as session:
+        about = dict(session.about)
+    now = workspace.clock.now()
+    record_id = new_id(now)
+    record = VcenterRecord(
+        id=record_id,
+        name=name,
+        host=host,
+        port=port,
+        username=new.username,
+        thumbprint=thumbprint,
+        ca_file=ca_file,
+        product=about.get("name", ""),
+        instance_uuid=about.get("instance_uuid", ""),
+        created=now,
+        sealed_password=workspace.vault.seal(new.password, _context(record_id)),
+    )
+    with workspace.catalog.writing() as database:
+        insert_vcenter(database, record)
+    return record
+
+
+def listing(workspace: Workspace) -> list[VcenterRecord]:
+    """Every vCenter, by name."""
+    with workspace.catalog.reading() as session:
+        return all_vcenters(session)
+
+
+def get(workspace: Workspace, name: str | None) -> VcenterRecord:
+    """The vCenter of that name; the only one where no name is given. NotFoundError, InputError."""
+    if name is not None:
+        with workspace.catalog.reading() as session:
+            return vcenter_by_name(session, name)
+    known = listing(workspace)
+    if not known:
+        raise NotFoundError("no vCenter is known yet", hint=_ADD_FIRST)
+    if len(known) > 1:
+        names = ", ".join(repr(v.name) for v in known)
+        raise InputError(f"which vCenter? There are {len(known)}: {names}", hint="say --vcenter NAME")
+    return known[0]
+
+
+def connect(workspace: Workspace, name: str | None, cancel: CancelToken | None = None) -> Session:
+    """A logged-in session at that vCenter, or at the only one."""
+    record = get(workspace, name)
+    password = workspace.vault.unseal(record.sealed_password, _context(record.id))
+    return Session.connect(endpoint_of(record), Credentials(record.username, password), cancel=cancel)
+
+
+def remove(workspace: Workspace, name: str) -> VcenterRecord:
+    """Forget the vCenter and its password. Restore points of its VMs stay."""
+    with workspace.catalog.writing() as session:
+        record = vcenter_by_name(session, name)
+        delete_vcenter(session, record.id)
+    return record
+
+
+def endpoint_of(record: VcenterRecord) -> Endpoint:
+    """Where and how to connect to it."""
+    return Endpoint(
+        name=record.name,
+        host=record.host,
+        port=record.port,
+        thumbprint=record.thumbprint,
+        ca_file=record.ca_file,
+    )
+
+
+def _context(record_id: str) -> str:
+    return f"vcenter/{record_id}/password"
