@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -84,7 +85,7 @@ def add(
         output.document(_json(record))
         return
     output.result(f"Added {record.name}: {record.product} at {_address(record)}.")
-    output.say(f"Next: vbm vm list --vcenter {_quoted(record.name)}", style="dim")
+    output.say(f"Next: vbm vm list --vcenter {shlex.quote(record.name)}", style="dim")
 
 
 @app.command("list", epilog=examples("vbm vcenter list", "vbm vcenter list --json"))
@@ -193,7 +194,3 @@ def _trust(record: VcenterRecord) -> str:
     return (
         f"CA {record.ca_file}" if record.ca_file else f"thumbprint {show_thumbprint(record.thumbprint)[:11]}…"
     )
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if " " in name else name

@@ -80,7 +80,7 @@ class Vault:
             raise MasterKeyError(
                 f"the secret of {context} was sealed with master key {key_id}, "
                 f"but {self._source} is key {self.key_id}",
-                hint=f"bring back the {KEY_FILE} or {KEY_VARIABLE} that was in use, or enter the secret again",
+                hint=f"bring back the {KEY_FILE} or {KEY_VARIABLE} of then, or enter the secret again",
             )
         return self._opened(body, context)
 

@@ -1,0 +1,187 @@
+"""Progress on standard error: bars with rate and time left on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from vbm.cli.output import clean, err, say
+from vbm.clock import Clock, SystemClock
+from vbm.ids import DiskKey
+from vbm.progress import Progress as Listener
+from vbm.units import format_duration, format_size
+
+_EVERY_SECONDS: Final = 5.0
+PHASES: Final = {
+    "connecting": "Connecting",
+    "snapshot": "Snapshot",
+    "downloading": "Downloading",
+    "compressing": "Compressing",
+    "committing": "Committing",
+    "cleanup": "Cleaning up",
+    "done": "Done",
+}
+
+
+@contextmanager
+def shown(*, quiet: bool = False) -> Iterator[Listener]:
+    """A listener for one run, in the form that suits standard error. ``quiet``: warnings only."""
+    if quiet:
+        yield _Quiet()
+    elif err().is_terminal:
+        with _Bars() as bars:
+            yield bars
+    else:
+        with _Lines() as lines:
+            yield lines
+
+
+class _Quiet:
+    """Says nothing but warnings."""
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:
+        pass
+
+    def advance(self, key: DiskKey, size_bytes: int) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        say(f"Warning: {clean(message)}", style="yellow")
+
+
+class _Bars:
+    """One bar for each disk under a line that names the phase. Thread-safe, as rich's bars are."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(markup=False),
+            TextColumn("{task.fields[amount]}", markup=False, justify="right"),
+            TimeRemainingColumn(compact=True),
+            console=err(),
+            expand=True,
+            transient=False,
+        )
+        self._tasks: dict[DiskKey, TaskID] = {}
+        self._phase = ""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str) -> None:
+        if name not in {self._phase, "done"}:
+            self._phase = name
+            self._progress.console.print(Text(PHASES.get(name, name), style="bold"))
+
+    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:
+        with self._lock:
+            task = self._tasks.get(key)
+            if task is None:
+                self._tasks[key] = self._progress.add_task(clean(label), total=total_bytes, amount="")
+            else:
+                self._progress.update(task, total=total_bytes, description=clean(label))
+
+    def advance(self, key: DiskKey, size_bytes: int) -> None:
+        with self._lock:
+            task = self._tasks.get(key)
+        if task is not None:
+            self._progress.advance(task, size_bytes)
+            self._progress.update(task, amount=self._amount(task))
+
+    def note(self, message: str) -> None:
+        self._progress.console.print(Text(f"  {clean(message)}", style="dim"), soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        self._progress.console.print(Text(f"Warning: {clean(message)}", style="yellow"), soft_wrap=True)
+
+    def _amount(self, task: TaskID) -> str:
+        state = self._progress._tasks[task]
+        speed = f" at {format_size(state.speed)}/s" if state.speed else ""
+        return f"{format_size(state.completed)} of {format_size(state.total or 0)}{speed}"
+
+
+class _Lines:
+    """Plain lines: each phase, each remark, and every few seconds where all disks together stand."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._totals: dict[DiskKey, int] = {}
+        self._done = 0
+        self._said = -1
+        self._phase = ""
+        self._began = self._clock.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._report, name="progress lines", daemon=True)
+
+    def __enter__(self) -> _Lines:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def phase(self, name: str) -> None:
+        if name not in {self._phase, "done"}:
+            self._phase = name
+            say(PHASES.get(name, name))
+
+    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:  # noqa: ARG002
+        with self._lock:
+            if not self._totals:
+                self._began = self._clock.monotonic()
+            self._totals[key] = total_bytes
+
+    def advance(self, key: DiskKey, size_bytes: int) -> None:  # noqa: ARG002
+        with self._lock:
+            self._done += size_bytes
+
+    def note(self, message: str) -> None:
+        say(f"  {clean(message)}")
+
+    def warn(self, message: str) -> None:
+        say(f"Warning: {clean(message)}")
+
+    def _report(self) -> None:
+        while not self._stop.wait(_EVERY_SECONDS):
+            line = self._line()
+            if line:
+                say(line)
+
+    def _line(self) -> str:
+        """``  1.2 GiB of 4 GiB (30 %) at 120 MiB/s, 23 s left``; empty where nothing has moved."""
+        with self._lock:
+            total, done = sum(self._totals.values()), self._done
+            if not total or done == self._said:
+                return ""
+            self._said = done
+            seconds = self._clock.monotonic() - self._began
+        rate = done / seconds if seconds > 0 else 0.0
+        left = f", {format_duration((total - done) / rate)} left" if rate and done < total else ""
+        share = f"{100 * done // total} %"
+        return f"  {format_size(done)} of {format_size(total)} ({share}) at {format_size(rate)}/s{left}"

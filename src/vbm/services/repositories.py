@@ -1,0 +1,192 @@
+"""Repositories: create, add an existing one, list, open, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vbm.catalog.names import checked_name
+from vbm.catalog.repositories import (
+    KeyKind,
+    RepositoryRecord,
+    all_repositories,
+    delete_repository,
+    insert_repository,
+    name_taken,
+    repository_by_name,
+    repository_exists,
+)
+from vbm.errors import InputError, NotFoundError
+from vbm.ids import new_id
+from vbm.objectstore.registry import open_store
+from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
+from vbm.repository.repository import Repository, RepositoryOptions
+from vbm.services.workspace import Workspace
+
+_CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A repository's key and how it is come by later, when nobody is there to type it."""
+
+    source: KeySource
+    file: str = ""  # absolute path, for a key file
+
+    @property
+    def kind(self) -> KeyKind:
+        if isinstance(self.source, Passphrase):
+            return KeyKind.PASSPHRASE
+        if isinstance(self.source, KeyFile):
+            return KeyKind.KEY_FILE
+        if isinstance(self.source, NoKey):
+            return KeyKind.NONE
+        raise InputError(
+            "a recovery key is not for daily use",
+            hint="add a passphrase with it first: vbm repository keys NAME add --repository-url URL",
+        )
+
+
+def check_new(workspace: Workspace, name: str) -> str:
+    """The name, all right and free: said before anybody is asked for a passphrase."""
+    name = checked_name(name)
+    with workspace.catalog.reading() as session:
+        if repository_exists(session, name):
+            raise name_taken(name)
+    return name
+
+
+def create(
+    workspace: Workspace, name: str, url: str, key: Key, options: RepositoryOptions
+) -> RepositoryRecord:
+    """A new repository at that address, known by that name. Nothing is kept where any step fails."""
+    name = check_new(workspace, name)
+    _ = key.kind
+    url = absolute(url)
+    store = open_store(url)
+    repository = Repository.create(store, key.source, options, clock=workspace.clock)
+    try:
+        return _remember(workspace, name, store.url, key, repository)
+    finally:
+        repository.close()
+
+
+def add(workspace: Workspace, name: str, url: str, key: Key) -> RepositoryRecord:
+    """Know an existing repository by that name, after opening it with the key."""
+    name = check_new(workspace, name)
+    store = open_store(absolute(url))
+    repository = Repository.open(store, key.source, clock=workspace.clock)
+    try:
+        return _remember(workspace, name, store.url, key, repository)
+    finally:
+        repository.close()
+
+
+def listing(workspace: Workspace) -> list[RepositoryRecord]:
+    """Every repository, by name."""
+    with workspace.catalog.reading() as session:
+        return all_repositories(session)
+
+
+def get(workspace: Workspace, name: str) -> RepositoryRecord:
+    """The repository of that name. Raises UnknownNameError with the nearest name."""
+    with workspace.catalog.reading() as session:
+        return repository_by_name(session, name)
+
+
+def some(workspace: Workspace, name: str | None) -> list[RepositoryRecord]:
+    """The repository of that name, or all. NotFoundError where none is known."""
+    known = [get(workspace, name)] if name is not None else listing(workspace)
+    if not known:
+        raise NotFoundError("no repository is known yet", hint=_CREATE_FIRST)
+    return known
+
+
+def forget(workspace: Workspace, name: str) -> RepositoryRecord:
+    """Drop the name and the stored key. The repository itself is not touched."""
+    with workspace.catalog.writing() as session:
+        record = repository_by_name(session, name)
+        delete_repository(session, record.id)
+    return record
+
+
+@contextmanager
+def opened(workspace: Workspace, record: RepositoryRecord) -> Iterator[Repository]:
+    """The repository, opened with its stored key."""
+    store = open_store(record.url)
+    repository = Repository.open(
+        store, _stored_key(workspace, record), clock=workspace.clock, cache_dir=_cache(workspace)
+    )
+    try:
+        yield repository
+    finally:
+        repository.close()
+
+
+@contextmanager
+def opened_at(url: str, key: KeySource) -> Iterator[Repository]:
+    """The repository at that address; needs no database."""
+    repository = Repository.open(open_store(absolute(url)), key)
+    try:
+        yield repository
+    finally:
+        repository.close()
+
+
+def absolute(url: str) -> str:
+    """The address; a bare path becomes a ``file://`` one, for those who type it. Raises InputError."""
+    url = url.strip()
+    if not url:
+        raise InputError("the repository's address is empty", hint="write it like file:///backup/repository")
+    if "://" in url:
+        return url
+    return Path(url).expanduser().absolute().as_uri()
+
+
+def _remember(
+    workspace: Workspace, name: str, url: str, key: Key, repository: Repository
+) -> RepositoryRecord:
+    now = workspace.clock.now()
+    record_id = new_id(now)
+    sealed = ""
+    if isinstance(key.source, Passphrase):
+        sealed = workspace.vault.seal(key.source.text, _context(record_id))
+    record = RepositoryRecord(
+        id=record_id,
+        name=name,
+        url=url,
+        repository_id=str(repository.id),
+        key_kind=key.kind,
+        key_file=key.file,
+        chunk_size_bytes=repository.config.chunk_size_bytes,
+        compression=str(repository.config.compression),
+        created=now,
+        sealed_passphrase=sealed,
+    )
+    with workspace.catalog.writing() as session:
+        insert_repository(session, record)
+    return record
+
+
+def _stored_key(workspace: Workspace, record: RepositoryRecord) -> KeySource:
+    if record.key_kind is KeyKind.NONE:
+        return NoKey()
+    if record.key_kind is KeyKind.PASSPHRASE:
+        return Passphrase(workspace.vault.unseal(record.sealed_passphrase, _context(record.id)))
+    try:
+        return KeyFile(Path(record.key_file).read_bytes())
+    except OSError as error:
+        raise NotFoundError(
+            f"the key file {record.key_file} of repository {record.name} can't be read: {error.strerror}",
+            hint="mount or restore it; without it or a recovery key the repository can't be opened",
+        ) from error
+
+
+def _cache(workspace: Workspace) -> Path:
+    return workspace.settings.home / "cache"
+
+
+def _context(record_id: str) -> str:
+    return f"repository/{record_id}/passphrase"
