@@ -20,7 +20,7 @@ _FOREIGN: Final = (
 
 
 def check(vm: VirtualMachine) -> list[DiskVerdict]:
-    """A verdict on each disk, in the order of keys. An included disk may still carry a remark in ``reason``."""
+    """A verdict on each disk, by key. An included disk may still carry a remark in ``reason``."""
     if vm.skip_reason:
         return [DiskVerdict(d, included=False, reason=vm.skip_reason) for d in vm.disks]
     return [_judge(disk) for disk in vm.disks]
@@ -71,7 +71,7 @@ _SHARED_HINT: Final = "back up a shared disk inside the guest of one cluster mem
 
 
 def foreign_snapshots(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Snapshots that another backup product or vSphere itself keeps for a short while: wait for them to go."""
+    """Snapshots that another product or vSphere itself keeps for a short while: wait for them to go."""
     return tuple(n for n in names if n.casefold().startswith(_FOREIGN))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vbm.vsphere.properties import collect
+from vbm.vsphere.properties import collect, properties_of_each
 from vbm.vsphere.session import Session
 
 _ESCAPE: Final = re.compile(r"%(25|2f|5c)", re.IGNORECASE)
@@ -52,6 +53,19 @@ class Topology:
                 detail=values.get("summary.type", ""),
             )
         return cls(places)
+
+    @classmethod
+    def of_datastores(cls, session: Session, devices: Iterable[Any]) -> Topology:
+        """Only the datastores that these devices lie on: enough to describe a snapshot's disks."""
+        backings = (getattr(device, "backing", None) for device in devices)
+        found = {d._moId: d for b in backings if (d := getattr(b, "datastore", None)) is not None}
+        values = properties_of_each(session, list(found.values()), ["name", "summary.type"])
+        return cls(
+            {
+                moref: Place("Datastore", v.get("name", ""), "", v.get("summary.type", ""))
+                for moref, v in values.items()
+            }
+        )
 
     def name(self, reference: Any) -> str:
         """The readable name of a reference or moref; the moref itself where it is unknown; "" for None."""
