@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from vbm.catalog.errors import CatalogReadOnlyError
+from vbm.clock import SystemClock
 from vbm.errors import InputError
 
 READ_ONLY: Final = "vbm_read_only"  # execution option: this transaction takes no write lock
@@ -45,7 +46,7 @@ def connect(url: URL, *, busy_seconds: int = _BUSY_SECONDS) -> Engine:
     if url.database and url.database != ":memory:":
         _private_file(Path(url.database))
     engine = create_engine(url, connect_args={"timeout": busy_seconds})
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", lambda connection, _record: _prepare(connection, busy_seconds))
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -62,12 +63,25 @@ def _private_file(path: Path) -> None:
         ) from error
 
 
-def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare(connection: sqlite3.Connection, busy_seconds: float) -> None:
     connection.isolation_level = None  # the driver opens no transaction of its own
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    _use_wal(connection, busy_seconds)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Switch to WAL. SQLite does not wait for locks here, so two first starts at once have to."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or clock.monotonic() >= deadline:
+                raise
+        clock.sleep(0.02)
 
 
 def _begin(connection: Connection) -> None:
