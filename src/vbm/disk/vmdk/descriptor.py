@@ -37,7 +37,9 @@ _EXTENT = re.compile(
     re.IGNORECASE,
 )
 _SETTING = re.compile(r"(?P<key>[\w.:\-]+)\s*=\s*(?P<value>.*)")
-_ENCODING_LINE = re.compile(rb'^\s*encoding\s*=\s*"?([\w\-]+)"?\s*$', re.IGNORECASE | re.MULTILINE)
+_ENCODING_LINE = re.compile(
+    rb'^[ \t]*+encoding[ \t]*+=[ \t]*+"?([\w\-]{1,40})"?[ \t\r]*+$', re.IGNORECASE | re.MULTILINE
+)
 
 DeltaKind = Literal["vmfsSparse", "seSparse"]
 _DELTA_TYPE: Final[Mapping[DeltaKind, str]] = {"vmfsSparse": "VMFSSPARSE", "seSparse": "SESPARSE"}
