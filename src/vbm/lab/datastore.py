@@ -48,7 +48,11 @@ class Datastore:
         path = self.root.joinpath(*parts)
         if bad or not path.resolve().is_relative_to(self.root.resolve()):
             text = f"[{self.name}] {relative}"
-            raise LabFault("InvalidDatastorePath", f"not within the datastore: {text}", properties={"datastorePath": text})
+            raise LabFault(
+                "InvalidDatastorePath",
+                f"not within the datastore: {text}",
+                properties={"datastorePath": text},
+            )
         return path
 
     @property
@@ -70,7 +74,9 @@ class Datastore:
                 return
             if size_bytes > self._free_override:
                 message = f"no space left on datastore {self.name}"
-                raise LabFault("NoDiskSpace", message, properties={"datastore": self.name, "file": f"[{self.name}]"})
+                raise LabFault(
+                    "NoDiskSpace", message, properties={"datastore": self.name, "file": f"[{self.name}]"}
+                )
             self._free_override -= size_bytes
 
     def to_json(self) -> dict[str, object]:

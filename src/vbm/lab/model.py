@@ -62,13 +62,15 @@ class Layer:
     id: str
     datastore: str  # name
     file_name: str  # "[datastore] dir/x-000001.vmdk": the descriptor
-    extent_name: str  # "x-000001-delta.vmdk": beside the descriptor; "" for an RDM's mapping
+    extent_name: str  # "x-000001-delta.vmdk" beside the descriptor, or "vsan://<uuid>"
     format: str  # flat | vmfsSparse | seSparse | rdm
     capacity_bytes: int
     cid: int
     parent_cid: int
+    thin: bool = True
     change_id: str | None = None  # of the epoch at which it was frozen; of the running epoch for the head
     written: bool = False  # since it was created or its CID was renewed
+    key_id: str = ""  # not empty: what the host stores is ciphertext
 
 
 @dataclass(slots=True, eq=False)
@@ -203,7 +205,9 @@ class DiskSpec:
 
     capacity_bytes: int = 0
     source: Path | None = None  # raw image to be copied, holes kept; a shorter one is padded with zeros
-    file_name: str = ""  # "[datastore] dir/x.vmdk": an existing descriptor to attach, or the name wanted for a new one
+    file_name: str = (
+        ""  # "[datastore] dir/x.vmdk": an existing descriptor to attach, or the name wanted for a new one
+    )
     attach: bool = False  # ``file_name`` exists and is to be attached
     datastore: str = ""  # name; "" = the machine's
     thin: bool = True
@@ -239,7 +243,7 @@ class MachineSpec:
     controllers: tuple[Controller, ...] = ()  # () = one pvscsi, key 1000
     nics: tuple[Nic, ...] = ()
     disks: tuple[DiskSpec, ...] = ()
-    extra_config: Mapping[str, str] = MappingProxyType({})
+    extra_config: Mapping[str, str] = field(default_factory=dict)
     change_tracking_enabled: bool = False
     template: bool = False
     key_id: str = ""
@@ -247,6 +251,7 @@ class MachineSpec:
     managed_by: str = ""
     instance_uuid: str = ""
     bios_uuid: str = ""
+    files_stem: str = ""  # common name of its files; "" = made of the name
     materialise: bool = True
 
 
@@ -332,7 +337,9 @@ def split_path(path: str) -> tuple[str, str]:
     """``("ds", "dir/x.vmdk")`` of ``"[ds] dir/x.vmdk"``. Raises LabFault InvalidDatastorePath."""
     name, bracket, relative = path.removeprefix("[").partition("]")
     if not path.startswith("[") or not bracket or not name:
-        raise LabFault("InvalidDatastorePath", f"not a datastore path: {path!r}", properties={"datastorePath": path})
+        raise LabFault(
+            "InvalidDatastorePath", f"not a datastore path: {path!r}", properties={"datastorePath": path}
+        )
     return name, relative.removeprefix(" ")
 
 
