@@ -56,15 +56,15 @@ def properties_of(session: Session, reference: Any, paths: Sequence[str]) -> dic
 
 
 def properties_of_each(
-    session: Session, references: Sequence[Any], paths: Sequence[str]
+    session: Session, references: Sequence[Any], paths: Sequence[str], *, kind: Any = None
 ) -> dict[str, dict[str, Any]]:
-    """Moref → properties for objects of one type, in one call. For tens of objects, not for an inventory."""
+    """Moref → properties, in one call, for tens of objects of one type or all of types below ``kind``."""
     if not references:
         return {}
     pc = vmodl.query.PropertyCollector
     spec = pc.FilterSpec(
         objectSet=[pc.ObjectSpec(obj=r, skip=False) for r in references],
-        propSet=[pc.PropertySpec(type=type(references[0]), all=False, pathSet=list(paths))],
+        propSet=[pc.PropertySpec(type=kind or type(references[0]), all=False, pathSet=list(paths))],
     )
     result = session.read(lambda c: c.propertyCollector.RetrievePropertiesEx([spec], pc.RetrieveOptions()))
     found: dict[str, dict[str, Any]] = {}

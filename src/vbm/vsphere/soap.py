@@ -6,8 +6,10 @@ The types are ``Any`` to the type checker on purpose: pyVmomi builds its classes
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
@@ -15,7 +17,7 @@ from xml.etree.ElementTree import ParseError
 import defusedxml.ElementTree
 import pyVmomi
 from defusedxml.common import DefusedXmlException
-from pyVmomi import SoapAdapter, VmomiSupport
+from pyVmomi import Iso8601, SoapAdapter, VmomiSupport
 from pyVmomi.VmomiJSONEncoder import VmomiJSONEncoder
 
 from vbm.vsphere.tls import CheckedConnection
@@ -24,6 +26,7 @@ _module: Any = pyVmomi
 vim: Any = _module.vim
 vmodl: Any = _module.vmodl
 _support: Any = VmomiSupport
+_iso8601: Any = Iso8601
 _adapter: Any = SoapAdapter.SoapStubAdapter
 
 _OLDEST: Final = "vim.version.version11"  # 6.5, where the server does not tell its versions
@@ -76,21 +79,51 @@ def type_name(value: Any) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """A pyVmomi data object as plain JSON values: types as ``_vimtype``, references as morefs."""
-    return json.loads(json.dumps(value, cls=VmomiJSONEncoder))
+    """A pyVmomi data object as plain JSON values: types as ``_vimtype``, references as ``type:moref``.
+
+    What is unset or empty is left out.
+    """
+    return _without_unset(json.loads(json.dumps(value, cls=VmomiJSONEncoder, strip_dynamic=True)))
 
 
 def from_json(plain: Any) -> Any:
-    """The data object of which ``to_json`` made plain values, for restore. Unknown keys are dropped."""
-    if isinstance(plain, list):
-        return [from_json(item) for item in plain]
+    """The data object of which ``to_json`` made plain values. Types and fields unknown here are dropped."""
     if not isinstance(plain, dict) or "_vimtype" not in plain:
         return plain
-    kind = _support.GetVmodlType(plain["_vimtype"])
-    if issubclass(kind, _support.ManagedObject):
-        return kind(plain["_vimid"])
-    known = {p.name for p in kind._GetPropertyList()}
-    return kind(**{k: from_json(v) for k, v in plain.items() if k in known and v not in (None, [])})
+    try:
+        kind: Any = _support.GetVmodlType(plain["_vimtype"])
+    except (AttributeError, KeyError):
+        return None
+    if not _is_data_type(kind):
+        return None
+    wanted = {p.name: p.type for p in kind._GetPropertyList() if p.name in plain}
+    fields = {name: _revive(plain[name], wanted[name]) for name in wanted}
+    return kind(**{name: value for name, value in fields.items() if value is not None})
+
+
+def _is_data_type(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, _support.DataObject)
+
+
+def _revive(plain: Any, kind: Any) -> Any:
+    if isinstance(plain, list):
+        item = kind.Item
+        return kind([v for v in (_revive(p, item) for p in plain) if v is not None])
+    if isinstance(plain, str) and issubclass(kind, _support.ManagedObject):
+        return kind(plain.rpartition(":")[2])
+    if isinstance(plain, str) and issubclass(kind, datetime):
+        return _iso8601.ParseISO8601(plain)
+    if isinstance(plain, str) and issubclass(kind, _support.binary):
+        return _support.binary(base64.b64decode(plain))
+    return from_json(plain)
+
+
+def _without_unset(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {k: _without_unset(v) for k, v in plain.items() if v is not None and v != []}
+    if isinstance(plain, list):
+        return [_without_unset(v) for v in plain]
+    return plain
 
 
 def negotiate(connection: http.client.HTTPSConnection) -> str:
