@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich import box
 from rich.console import Console
@@ -26,21 +26,24 @@ from vbm.units import format_duration
 _PIPED_WIDTH: Final = 240  # a pipe has no width: nothing is cut or folded
 
 
-@functools.cache
-def _console(stderr: bool, _stream: object) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
-
-
 def out() -> Console:
     """Standard output, where results go."""
-    return _console(False, sys.stdout)
+    return _console(sys.stdout)
 
 
 def err() -> Console:
-    """Standard error, where progress, questions and remarks go."""
-    return _console(True, sys.stderr)
+    """Standard error, where progress, questions and remarks go; the same console each time, above its bars."""
+    return _standard_error(sys.stderr)
+
+
+@functools.cache
+def _standard_error(stream: TextIO) -> Console:
+    return _console(stream)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def clean(value: object) -> str:

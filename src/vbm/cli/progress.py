@@ -39,16 +39,16 @@ PHASES: Final = {
 def shown(*, quiet: bool = False) -> Iterator[Listener]:
     """A listener for one run, in the form that suits standard error. ``quiet``: warnings only."""
     if quiet:
-        yield _Quiet()
+        yield WarningsOnly()
     elif err().is_terminal:
-        with _Bars() as bars:
+        with Bars() as bars:
             yield bars
     else:
-        with _Lines() as lines:
+        with Lines() as lines:
             yield lines
 
 
-class _Quiet:
+class WarningsOnly:
     """Says nothing but warnings."""
 
     def phase(self, name: str) -> None:
@@ -67,7 +67,7 @@ class _Quiet:
         say(f"Warning: {clean(message)}", style="yellow")
 
 
-class _Bars:
+class Bars:
     """One bar for each disk under a line that names the phase. Thread-safe, as rich's bars are."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Bars:
         self._phase = ""
         self._lock = threading.Lock()
 
-    def __enter__(self) -> _Bars:
+    def __enter__(self) -> Bars:
         self._progress.start()
         return self
 
@@ -124,7 +124,7 @@ class _Bars:
         return f"{format_size(state.completed)} of {format_size(state.total or 0)}{speed}"
 
 
-class _Lines:
+class Lines:
     """Plain lines: each phase, each remark, and every few seconds where all disks together stand."""
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -138,7 +138,7 @@ class _Lines:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._report, name="progress lines", daemon=True)
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> Lines:
         self._thread.start()
         return self
 
@@ -169,11 +169,11 @@ class _Lines:
 
     def _report(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
-            line = self._line()
+            line = self.line()
             if line:
                 say(line)
 
-    def _line(self) -> str:
+    def line(self) -> str:
         """``  1.2 GiB of 4 GiB (30 %) at 120 MiB/s, 23 s left``; empty where nothing has moved."""
         with self._lock:
             total, done = sum(self._totals.values()), self._done

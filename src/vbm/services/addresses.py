@@ -19,8 +19,8 @@ def parse_address(text: str, default_port: int = 443) -> tuple[str, int]:
             f"not a host: {text!r}", hint="give the host's name or address alone, such as vc.example.com"
         )
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") if rest.startswith(":") or not rest else "?"
+        host, closed, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if closed and (rest.startswith(":") or not rest) else "?"
     elif text.count(":") > 1:
         host, port = text, ""
     else:

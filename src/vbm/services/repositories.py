@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,27 +110,28 @@ def forget(workspace: Workspace, name: str) -> RepositoryRecord:
     return record
 
 
-@contextmanager
-def opened(workspace: Workspace, record: RepositoryRecord) -> Iterator[Repository]:
-    """The repository, opened with its stored key."""
-    store = open_store(record.url)
-    repository = Repository.open(
-        store, _stored_key(workspace, record), clock=workspace.clock, cache_dir=_cache(workspace)
+def get_or_only(workspace: Workspace, name: str | None) -> RepositoryRecord:
+    """The repository of that name; the only one where no name is given. NotFoundError, InputError."""
+    known = some(workspace, name)
+    if len(known) > 1:
+        names = ", ".join(repr(r.name) for r in known)
+        raise InputError(f"which repository? There are {len(known)}: {names}", hint="give its name")
+    return known[0]
+
+
+def open_stored(workspace: Workspace, record: RepositoryRecord) -> Repository:
+    """The repository, opened with its stored key; the caller closes it."""
+    return Repository.open(
+        open_store(record.url),
+        _stored_key(workspace, record),
+        clock=workspace.clock,
+        cache_dir=workspace.settings.home / "cache",
     )
-    try:
-        yield repository
-    finally:
-        repository.close()
 
 
-@contextmanager
-def opened_at(url: str, key: KeySource) -> Iterator[Repository]:
-    """The repository at that address; needs no database."""
-    repository = Repository.open(open_store(absolute(url)), key)
-    try:
-        yield repository
-    finally:
-        repository.close()
+def open_at(url: str, key: KeySource) -> Repository:
+    """The repository at that address; needs no database. The caller closes it."""
+    return Repository.open(open_store(absolute(url)), key)
 
 
 def absolute(url: str) -> str:
@@ -182,10 +181,6 @@ def _stored_key(workspace: Workspace, record: RepositoryRecord) -> KeySource:
             f"the key file {record.key_file} of repository {record.name} can't be read: {error.strerror}",
             hint="mount or restore it; without it or a recovery key the repository can't be opened",
         ) from error
-
-
-def _cache(workspace: Workspace) -> Path:
-    return workspace.settings.home / "cache"
 
 
 def _context(record_id: str) -> str:

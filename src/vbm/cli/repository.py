@@ -1,0 +1,201 @@
+"""``vbm repository``: where restore points are kept."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vbm.catalog.repositories import KeyKind, RepositoryRecord
+from vbm.cli import access, output, secrets
+from vbm.cli.completion import complete_repository
+from vbm.cli.confirm import confirmed
+from vbm.cli.groups import examples, group
+from vbm.cli.options import Json, Utc, Yes
+from vbm.cli.output import Column
+from vbm.clock import rfc3339
+from vbm.errors import InputError
+from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
+from vbm.repository.repository import RepositoryOptions
+from vbm.services import repositories
+from vbm.services.repositories import Key
+from vbm.services.workspace import Workspace
+from vbm.units import format_size, parse_size
+
+app = group("Create and look after repositories, where restore points are kept.")
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The repository's name.", autocompletion=complete_repository)
+]
+
+
+class Compression(StrEnum):
+    """How hard chunks are compressed: zstd 1, 3 and 9."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    ARCHIVE = "archive"
+
+
+PassphraseEnv = Annotated[
+    str | None, typer.Option(metavar="VAR", help="Environment variable that holds the passphrase.")
+]
+KeyFilePath = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help="File whose content is the key; keep a copy elsewhere."),
+]
+NoEncryption = Annotated[
+    bool, typer.Option("--no-encryption", help="Keep data readable by whoever can read it.")
+]
+
+
+@app.command(
+    "create",
+    epilog=examples(
+        "vbm repository create main file:///backup/vbm",
+        "vbm repository create main file:///backup/vbm --passphrase-env REPO_PASSPHRASE --compression archive",
+    ),
+)
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it from now on.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where it lies: file:///path, on a disk or an NFS mount.")
+    ],
+    *,
+    chunk_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Unit of deduplication: 256KiB to 4MiB, a power of two."),
+    ] = None,
+    compression: Annotated[Compression, typer.Option(help="How hard to compress.")] = Compression.DEFAULT,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFilePath = None,
+    no_encryption: NoEncryption = False,
+    as_json: Json = False,
+) -> None:
+    """Create a repository, encrypted unless you say otherwise.
+
+    Without an option for the key you are asked for a passphrase. It is kept sealed in the product's
+    database so that backups run unattended; keep it somewhere else too, for without it (or a recovery
+    key) nothing can be restored.
+    """
+    options = RepositoryOptions(compression=compression.value)
+    if chunk_size is not None:
+        options = RepositoryOptions(chunk_size_bytes=parse_size(chunk_size), compression=compression.value)
+    with Workspace.from_environment() as workspace:
+        repositories.check_new(workspace, name)
+        key = _new_key(passphrase_env, key_file, no_encryption)
+        record = repositories.create(workspace, name, url, key, options)
+    _created(record, "Created", as_json=as_json)
+
+
+@app.command(
+    "add", epilog=examples("vbm repository add main file:///backup/vbm --passphrase-env REPO_PASSPHRASE")
+)
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it from now on.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where it lies.")],
+    *,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFilePath = None,
+    no_encryption: NoEncryption = False,
+    as_json: Json = False,
+) -> None:
+    """Make an existing repository known here, such as after a move to another machine."""
+    with Workspace.from_environment() as workspace:
+        repositories.check_new(workspace, name)
+        key = _new_key(passphrase_env, key_file, no_encryption, twice=False)
+        record = repositories.add(workspace, name, url, key)
+    _created(record, "Added", as_json=as_json)
+
+
+@app.command("list", epilog=examples("vbm repository list", "vbm repository list --json"))
+def list_(as_json: Json = False, utc: Utc = False) -> None:
+    """List the repositories that are known."""
+    with Workspace.from_environment() as workspace:
+        known = repositories.listing(workspace)
+    if as_json:
+        output.document([_json(r) for r in known])
+    elif not known:
+        output.say("No repository is known yet. Create one:")
+        output.say("  vbm repository create NAME file:///path", style="cyan")
+    else:
+        columns = (
+            Column("Name"),
+            Column("Address"),
+            Column("Encrypted"),
+            Column("Chunks", right=True, from_width=100),
+            Column("Compression", from_width=100),
+            Column("Created", from_width=100),
+        )
+        output.table(columns, [_row(r, utc=utc) for r in known])
+
+
+@app.command("remove", epilog=examples("vbm repository remove main"))
+def remove(name: Name, yes: Yes = False) -> None:
+    """Forget a repository and its stored key. Its restore points stay where they are."""
+    with Workspace.from_environment() as workspace:
+        record = repositories.get(workspace, name)
+        lost = (
+            " The passphrase stored here is forgotten too: be sure to have it elsewhere."
+            if record.key_kind is KeyKind.PASSPHRASE
+            else ""
+        )
+        confirmed(
+            f"{record.name} at {record.url} will be forgotten; its data stays.{lost}", "Remove it?", yes=yes
+        )
+        repositories.forget(workspace, record.id)
+    output.result(f"Removed {record.name}; its data is still at {record.url}.")
+
+
+def _new_key(variable: str | None, path: Path | None, no_encryption: bool, *, twice: bool = True) -> Key:
+    given: KeySource | None = access.given_key(variable, path)
+    if no_encryption:
+        if given is not None:
+            raise InputError("--no-encryption contradicts a key")
+        return Key(NoKey())
+    if isinstance(given, KeyFile) and path is not None:
+        return Key(given, file=str(path.expanduser().absolute()))
+    if given is not None:
+        return Key(given)
+    otherwise = "add --passphrase-env VAR, --key-file FILE or --no-encryption"
+    return Key(Passphrase(secrets.asked("Passphrase of the repository", otherwise=otherwise, twice=twice)))
+
+
+def _created(record: RepositoryRecord, verb: str, *, as_json: bool) -> None:
+    if as_json:
+        output.document(_json(record))
+        return
+    encrypted = "not encrypted" if record.key_kind is KeyKind.NONE else "encrypted"
+    output.result(
+        f"{verb} {record.name} at {record.url}, {encrypted}, chunks of {format_size(record.chunk_size_bytes)}."
+    )
+    if record.key_kind is not KeyKind.NONE:
+        output.say("Keep the key in a second place, or make a recovery key to print:", style="dim")
+        output.say(f"  vbm repository keys {shlex.quote(record.name)} add --recovery", style="cyan")
+
+
+def _json(record: RepositoryRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "url": record.url,
+        "repository_id": record.repository_id,
+        "encrypted": record.key_kind is not KeyKind.NONE,
+        "key": record.key_kind.value,
+        "chunk_size_bytes": record.chunk_size_bytes,
+        "compression": record.compression,
+        "created": rfc3339(record.created),
+    }
+
+
+def _row(record: RepositoryRecord, *, utc: bool) -> tuple[object, ...]:
+    return (
+        record.name,
+        record.url,
+        {KeyKind.NONE: "no", KeyKind.PASSPHRASE: "passphrase", KeyKind.KEY_FILE: "key file"}[record.key_kind],
+        format_size(record.chunk_size_bytes),
+        record.compression,
+        output.when(record.created, utc=utc),
+    )
