@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -146,11 +147,15 @@ def create_file(path: Path, *, overwrite: bool) -> int:
     """A descriptor of a new empty file of mode 0600. InputError where it exists and may not be replaced."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if overwrite else os.O_EXCL)
     try:
-        return os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except FileExistsError as error:
         raise InputError(f"{path} exists already", hint="name another file, or delete this one") from error
     except (OSError, ValueError) as error:
         raise InputError(f"can't create {path}: {error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # giving up would delete a device's node
+        os.close(descriptor)
+        raise InputError(f"{path} is not an ordinary file")
+    return descriptor
 
 
 def close_durably(descriptor: int, path: Path, *, durable: bool = True) -> None:
