@@ -151,7 +151,7 @@ def translate(error: BaseException, where: str) -> VbmError:  # noqa: PLR0911 - 
         return _translate_fault(error, where)
     if isinstance(error, ssl.SSLCertVerificationError):
         return UntrustedCertificateError(
-            f"the certificate of {where} is not trusted: {error.verify_message}",
+            f"the certificate of {where} is not trusted: {getattr(error, 'verify_message', error)}",
             hint="give the CA that signed it and the host name it was made for, or pin its thumbprint",
         )
     if isinstance(error, (socket.gaierror, ConnectionRefusedError)):
@@ -209,18 +209,25 @@ _BY_FAULT: Final[dict[str, Callable[[Any, str], VbmError]]] = {
     "RestrictedVersion": _plain(NotLicensedError, _LICENCE_HINT),
     "NotEnoughLicenses": _plain(NotLicensedError, _LICENCE_HINT),
     "ExpiredFeatureLicense": _plain(NotLicensedError, _LICENCE_HINT),
+    "ExpiredEditionLicense": _plain(NotLicensedError, _LICENCE_HINT),
+    "InvalidEditionLicense": _plain(NotLicensedError, _LICENCE_HINT),
     "LicenseExpired": _plain(NotLicensedError, _LICENCE_HINT),
     "ManagedObjectNotFound": _gone,
     "TaskInProgress": _plain(BusyError, "another operation runs on the VM; it is tried again later"),
     "HostCommunication": _plain(BusyError, "the host does not answer vCenter; it is tried again later"),
     "HostConnectFault": _plain(BusyError),
+    "InvalidHostState": _plain(
+        BusyError, "the host is disconnected or in maintenance; it is tried again later"
+    ),
+    "HostAccessRestrictedToManagementServer": _plain(
+        NotAllowedError, "the host takes changes from its vCenter only: add that vCenter instead"
+    ),
     "HostNotConnected": _plain(BusyError, "the host is disconnected; it is tried again later"),
     "ResourceInUse": _plain(BusyError),
     "FileLocked": _plain(
         BusyError, "another process or proxy holds the file; find it with QueryFileLockInfo"
     ),
     "NoDiskSpace": _plain(NoSpaceError, "free space on the datastore"),
-    "NotEnoughStorage": _plain(NoSpaceError, "free space on the datastore"),
     "InsufficientStorageSpace": _plain(NoSpaceError, "free space on the datastore"),
     "MethodNotFound": _plain(UnsupportedCallError),
     "NotImplemented": _plain(UnsupportedCallError),
