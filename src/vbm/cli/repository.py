@@ -18,8 +18,8 @@ from vbm.cli.options import Json, Utc, Yes
 from vbm.cli.output import Column
 from vbm.clock import rfc3339
 from vbm.errors import InputError
+from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
-from vbm.repository.repository import RepositoryOptions
 from vbm.services import repositories
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from vbm.catalog.names import checked_name
 from vbm.catalog.repositories import (
@@ -19,8 +20,9 @@ from vbm.catalog.repositories import (
 from vbm.errors import InputError, NotFoundError
 from vbm.ids import new_id
 from vbm.objectstore.registry import open_store
+from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
-from vbm.repository.repository import Repository, RepositoryOptions
+from vbm.repository.repository import Repository
 from vbm.services.workspace import Workspace
 
 _CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
@@ -139,6 +141,8 @@ def absolute(url: str) -> str:
     url = url.strip()
     if not url:
         raise InputError("the repository's address is empty", hint="write it like file:///backup/repository")
+    if ".." in unquote(url).split("/"):
+        raise InputError(f"the repository's address goes up with '..': {url!r}", hint="write the whole path")
     if "://" in url:
         return url
     return Path(url).expanduser().absolute().as_uri()
