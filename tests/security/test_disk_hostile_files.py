@@ -152,7 +152,7 @@ def test_mutations_at_length(kind: str) -> None:
     original, hot = {"cowd": (COWD, 30_000), "se-sparse": (SE_SPARSE, 1024), "stream": (STREAM, 1024)}[kind]
 
     @given(mutated(original, hot))
-    @settings(max_examples=5_000, deadline=None)
+    @settings(max_examples=1_500, deadline=None)
     def campaign(data: bytes) -> None:
         if kind == "stream":
             survives(lambda: read_stream(data))

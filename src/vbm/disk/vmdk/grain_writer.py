@@ -138,7 +138,7 @@ class GrainWriter(ABC):
                     yield part
 
     def directory(self, first: int, count: int) -> Grains:
-        size = self._directory_entry_bytes
+        size = self._shape.entry_bytes
         return self._decode_directory(self.read_at(self._shape.directory_offset + first * size, count * size))
 
     def table(self, offset: int, first: int, count: int) -> Grains:
@@ -176,10 +176,6 @@ class GrainWriter(ABC):
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-
-    @property
-    def _directory_entry_bytes(self) -> int:
-        return self._shape.entry_bytes
 
     def _by_table(self, offset: int, data: memoryview) -> Iterator[tuple[int, memoryview]]:
         span = self.grain_bytes * self.table_grains
@@ -246,7 +242,7 @@ class GrainWriter(ABC):
         if place != ABSENT:
             return place
         place, entry = self._new_table(index)
-        where = self._shape.directory_offset + index * self._directory_entry_bytes
+        where = self._shape.directory_offset + index * self._shape.entry_bytes
         write_fully(self._descriptor, where, entry)
         return place
 
