@@ -123,12 +123,7 @@ def get_or_only(workspace: Workspace, name: str | None) -> RepositoryRecord:
 
 def open_stored(workspace: Workspace, record: RepositoryRecord) -> Repository:
     """The repository, opened with its stored key; the caller closes it."""
-    return Repository.open(
-        open_store(record.url),
-        _stored_key(workspace, record),
-        clock=workspace.clock,
-        cache_dir=workspace.settings.home / "cache",
-    )
+    return Repository.open(open_store(record.url), _stored_key(workspace, record), clock=workspace.clock)
 
 
 def open_at(url: str, key: KeySource) -> Repository:

@@ -1,0 +1,235 @@
+"""``vbm restore-point``: what can be restored."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from vbm.cli import access, output
+from vbm.cli.groups import examples, group
+from vbm.cli.options import (
+    Json,
+    KeyFileOption,
+    PassphraseEnv,
+    RecoveryKeyEnv,
+    RepositoryOption,
+    RepositoryUrl,
+    Utc,
+)
+from vbm.cli.output import Column
+from vbm.clock import rfc3339
+from vbm.errors import VbmError
+from vbm.repository.manifest import Manifest
+from vbm.services import restore_points
+from vbm.services.restore_points import Listed
+from vbm.services.workspace import Workspace
+from vbm.units import format_duration, format_size
+
+app = group("List, show, verify, pin and delete restore points.")
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The restore point's id, or an unambiguous beginning or end of it."),
+]
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "vbm restore-point list --vm web01",
+        "vbm restore-point list --repository-url file:///backup/vbm --passphrase-env REPO_PASSPHRASE --json",
+    ),
+)
+def list_(
+    *,
+    vm: Annotated[
+        str | None, typer.Option(metavar="VM", help="Only of this VM: name or instance UUID.")
+    ] = None,
+    repository: RepositoryOption = None,
+    as_json: Json = False,
+    utc: Utc = False,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """List restore points, newest last. Each is complete in itself, whatever its neighbours' fate."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with Workspace.from_environment() as workspace:
+        found = list(restore_points.listing(workspace, where, vm, _unreachable))
+    found.sort(key=lambda p: (p.manifest.started, p.manifest.restore_point_id))
+    if as_json:
+        output.document([_json(p) for p in found])
+    elif not found:
+        output.say(f"There is no restore point{f' of {vm}' if vm else ''} yet. Make one:")
+        output.say("  vbm backup VM --repository NAME", style="cyan")
+    else:
+        _show(found, utc=utc)
+
+
+@app.command("show", epilog=examples("vbm restore-point show 20261123T064837123-9f1c2ab03e --json"))
+def show(
+    restore_point: Id,
+    *,
+    repository: RepositoryOption = None,
+    as_json: Json = False,
+    utc: Utc = False,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Show one restore point: its VM, disks and files. With --json the manifest as stored."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        restore_points.found(workspace, where, restore_point) as found,
+    ):
+        manifest = found.manifest
+    if as_json:
+        output.document(manifest.to_document())
+    else:
+        _show_one(found.label, manifest, utc=utc)
+
+
+@app.command("pin", epilog=examples("vbm restore-point pin 20261123T064837123-9f1c2ab03e"))
+def pin(
+    restore_point: Id,
+    *,
+    repository: RepositoryOption = None,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Keep a restore point until it is unpinned, whatever retention says."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        restore_points.found(workspace, where, restore_point) as found,
+    ):
+        restore_points.pin(found)
+    output.result(f"Pinned {found.manifest.restore_point_id} of {output.clean(found.manifest.vm_name)}.")
+
+
+@app.command("unpin", epilog=examples("vbm restore-point unpin 20261123T064837123-9f1c2ab03e"))
+def unpin(
+    restore_point: Id,
+    *,
+    repository: RepositoryOption = None,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Let retention decide about a restore point again."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        restore_points.found(workspace, where, restore_point) as found,
+    ):
+        restore_points.unpin(found)
+    output.result(f"Unpinned {found.manifest.restore_point_id} of {output.clean(found.manifest.vm_name)}.")
+
+
+def _unreachable(name: str, error: VbmError) -> None:
+    output.say(f"Warning: repository {name} can't be opened: {error.message}", style="yellow")
+
+
+def _show(found: list[Listed], *, utc: bool) -> None:
+    several = len({p.repository for p in found}) > 1
+    columns = (
+        Column("Id", whole=True),
+        Column("VM"),
+        Column("Repository", from_width=0 if several else 100),
+        Column("Started", from_width=100),
+        Column("Read", from_width=80),
+        Column("Size", right=True),
+        Column("New", right=True),
+        Column("Marks"),
+    )
+    output.table(columns, [_row(p, utc=utc) for p in found])
+
+
+def _row(point: Listed, *, utc: bool) -> tuple[object, ...]:
+    m = point.manifest
+    marks = [w for w, on in (("pinned", point.pinned), ("verified", point.verified is not None)) if on]
+    return (
+        m.restore_point_id,
+        m.vm_name,
+        point.repository,
+        output.when(m.started, utc=utc),
+        m.read_mode,
+        format_size(m.size_bytes),
+        format_size(m.bytes.new),
+        Text(", ".join(marks), style="green"),
+    )
+
+
+def _json(point: Listed) -> dict[str, object]:
+    m = point.manifest
+    return {
+        "id": m.restore_point_id,
+        "vm_name": m.vm_name,
+        "vm_instance_uuid": m.vm_instance_uuid,
+        "vcenter": m.vcenter,
+        "repository": point.repository,
+        "started": rfc3339(m.started),
+        "finished": rfc3339(m.finished),
+        "read_mode": m.read_mode,
+        "consistency": m.consistency,
+        "size_bytes": m.size_bytes,
+        "new_bytes": m.bytes.new,
+        "verified": point.verified,
+        "pinned": point.pinned,
+    }
+
+
+def _show_one(label: str, manifest: Manifest, *, utc: bool) -> None:
+    seconds = (manifest.finished - manifest.started).total_seconds()
+    output.facts(
+        [
+            ("Restore point", manifest.restore_point_id),
+            ("Repository", label),
+            ("VM", f"{manifest.vm_name} on {manifest.vcenter}"),
+            ("Instance UUID", manifest.vm_instance_uuid),
+            ("Made", f"{output.when(manifest.started, utc=utc)}, in {format_duration(seconds)}"),
+            ("Read", f"{manifest.read_mode} by {manifest.transport}"),
+            ("Consistency", f"{manifest.consistency}-consistent"),
+            ("Bytes read", format_size(manifest.bytes.read)),
+            ("Bytes changed", format_size(manifest.bytes.changed)),
+            ("Bytes new", format_size(manifest.bytes.new)),
+        ]
+    )
+    columns = (
+        Column("Disk", right=True),
+        Column("Label"),
+        Column("Size", right=True),
+        Column("Read"),
+        Column("Change id", from_width=120),
+    )
+    output.table(
+        columns,
+        [
+            (
+                d.disk_key,
+                d.label or "",
+                format_size(d.capacity_bytes or 0),
+                d.read_mode or "",
+                d.change_id or "",
+            )
+            for d in manifest.disks
+        ],
+    )
+    files = [f for f in manifest.files if not f.is_disk]
+    output.table(
+        (Column("File"), Column("Size", right=True)), [(f.path, format_size(f.size_bytes)) for f in files]
+    )
+    for disk in manifest.excluded_disks:
+        output.result(
+            f"Not in it: {output.clean(disk.get('label', ''))}: {output.clean(disk.get('reason', ''))}",
+            style="yellow",
+        )
+    for note in manifest.notes:
+        output.result(f"Note: {output.clean(note)}", style="dim")
