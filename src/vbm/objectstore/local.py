@@ -36,6 +36,7 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OPEN_FILES: Final = 64
 _STALE: Final = timedelta(days=1)
 _PIECES: Final = 256  # parts in one gathered write; IOV_MAX is 1024
+_GATHERED_BYTES: Final = 8 * 1024 * 1024
 
 
 class LocalStore:
@@ -217,11 +218,25 @@ class _OpenFile:
 def _write(path: Path, parts: Sequence[Data]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        for first in range(0, len(parts), _PIECES):
-            _write_all(descriptor, [memoryview(part) for part in parts[first : first + _PIECES]])
+        for batch in _batches(parts):
+            _write_all(descriptor, batch)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _batches(parts: Sequence[Data]) -> Iterator[list[memoryview]]:
+    """Parts gathered for few writes; ``parts`` may make each one when it is asked for."""
+    batch: list[memoryview] = []
+    size = 0
+    for part in parts:
+        batch.append(memoryview(part))
+        size += len(part)
+        if len(batch) == _PIECES or size >= _GATHERED_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _write_all(descriptor: int, views: list[memoryview]) -> None:

@@ -1,0 +1,137 @@
+"""Writer sessions: who is writing, known to all, from before the first dedup decision to after the commit.
+
+A session is ``sessions/<id>/start`` and one heartbeat ``sessions/<id>/beat-<n>``. Objects are never overwritten:
+a beat writes the next number, then removes the one before. That it goes on is seen by the number changing, not by
+comparing clocks of different machines.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from vbm.clock import Clock, rfc3339
+from vbm.errors import VbmError
+from vbm.ids import SessionId, new_id
+from vbm.objectstore.base import ObjectMissingError, ObjectStore
+from vbm.repository.envelope import Envelope
+
+SESSIONS_PREFIX: Final = "sessions/"
+BEAT_SECONDS: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session as seen from outside. ``beat`` grows while its process lives."""
+
+    id: SessionId
+    owner: str
+    host: str
+    pid: int
+    started: str
+    beat: int
+
+
+class SessionLostError(VbmError):
+    """The session was removed as dead while it was still writing: nothing of it may be committed."""
+
+    code = "session-lost"
+
+
+class WriterSession:
+    """This process's session; a thread beats until ``end``. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, envelope: Envelope, clock: Clock, owner: str) -> None:
+        self._store = store
+        self.id = SessionId(new_id(clock.now()))
+        self._prefix = f"{SESSIONS_PREFIX}{self.id}/"
+        document = {
+            "owner": owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": rfc3339(clock.now()),
+        }
+        start = f"{self._prefix}start"
+        store.put(start, [envelope.seal(start, json.dumps(document).encode())])
+        self._beat = 0
+        self._put_beat(0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"session {self.id}", daemon=True)
+        self._thread.start()
+
+    def _put_beat(self, number: int) -> None:
+        self._store.put(f"{self._prefix}beat-{number:08d}", [b"beat"])
+
+    def _run(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            try:
+                self.beat()
+            except VbmError as error:
+                _log.warning("the heartbeat of session %s failed: %s", self.id, error)
+
+    def beat(self) -> None:
+        """One heartbeat. Does nothing once the session has been removed by others."""
+        if not self.alive():
+            return
+        self._put_beat(self._beat + 1)
+        self._beat += 1
+        self._store.delete(f"{self._prefix}beat-{self._beat - 1:08d}")
+
+    def alive(self) -> bool:
+        """Whether the session is still known to the repository."""
+        try:
+            self._store.size(f"{self._prefix}start")
+        except ObjectMissingError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Raises SessionLostError where others removed it."""
+        if not self.alive():
+            raise SessionLostError(
+                f"writer session {self.id} was dropped: its heartbeat had stopped",
+                hint="run the backup again; what was stored already is not stored twice",
+            )
+
+    def end(self) -> None:
+        """Stop beating and remove the session. May be called twice."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        with suppress(VbmError):  # a store out of reach: the session goes stale and is dropped by others
+            drop_session(self._store, self.id)
+
+
+def list_sessions(store: ObjectStore, envelope: Envelope) -> list[SessionInfo]:
+    """Every session known, oldest first. One whose start can't be read still counts, with an unknown owner."""
+    beats: dict[SessionId, int] = {}
+    for info in store.list(SESSIONS_PREFIX):
+        _, session, name = info.key.split("/", 2)
+        number = int(name.removeprefix("beat-")) if name.startswith("beat-") else 0
+        beats[SessionId(session)] = max(beats.get(SessionId(session), 0), number)
+    return [_session_info(store, envelope, session, beat) for session, beat in sorted(beats.items())]
+
+
+def _session_info(store: ObjectStore, envelope: Envelope, session: SessionId, beat: int) -> SessionInfo:
+    key = f"{SESSIONS_PREFIX}{session}/start"
+    try:
+        found = json.loads(envelope.open(key, store.get(key)))
+        return SessionInfo(session, found["owner"], found["host"], found["pid"], found["started"], beat)
+    except (VbmError, ValueError, KeyError, TypeError):
+        return SessionInfo(session, "unknown", "", 0, "", beat)
+
+
+def drop_session(store: ObjectStore, session: SessionId) -> None:
+    """Remove a session: its start first, so that its writer can't commit from then on."""
+    prefix = f"{SESSIONS_PREFIX}{session}/"
+    store.delete(f"{prefix}start")
+    for key in [info.key for info in store.list(prefix)]:
+        store.delete(key)
