@@ -30,8 +30,11 @@ def name_key(name: str) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str], add_hint: str) -> UnknownNameError:
     """The error for a name that is not there: with the nearest one, or all, or how to add the first."""
     names = sorted(known)
-    near = difflib.get_close_matches(name_key(name), [name_key(n) for n in names], n=1, cutoff=0.5)
-    nearest = [n for n in names if near and name_key(n) == near[0]]
+    wanted = name_key(name)
+    nearest = [n for n in names if wanted and name_key(n).startswith(wanted)]
+    if not nearest:
+        near = difflib.get_close_matches(wanted, [name_key(n) for n in names], n=1, cutoff=0.5)
+        nearest = [n for n in names if near and name_key(n) == near[0]]
     if nearest:
         hint = f"did you mean {nearest[0]!r}?"
     elif names:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vbm.catalog.repositories import KeyKind, RepositoryRecord
-from vbm.cli import access, output, secrets
+from vbm.cli import access, output, repository_keys, secrets
 from vbm.cli.completion import complete_repository
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
@@ -130,6 +130,9 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
             Column("Created", from_width=100),
         )
         output.table(columns, [_row(r, utc=utc) for r in known])
+
+
+app.command("keys", epilog=repository_keys.EXAMPLES)(repository_keys.keys)
 
 
 @app.command("remove", epilog=examples("vbm repository remove main"))

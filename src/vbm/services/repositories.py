@@ -21,7 +21,7 @@ from vbm.errors import InputError, NotFoundError
 from vbm.ids import new_id
 from vbm.objectstore.registry import open_store
 from vbm.repository.format import RepositoryOptions
-from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
+from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase, WrongKeyError
 from vbm.repository.repository import Repository
 from vbm.services.workspace import Workspace
 
@@ -124,6 +124,15 @@ def get_or_only(workspace: Workspace, name: str | None) -> RepositoryRecord:
 def open_stored(workspace: Workspace, record: RepositoryRecord) -> Repository:
     """The repository, opened with its stored key; the caller closes it."""
     return Repository.open(open_store(record.url), _stored_key(workspace, record), clock=workspace.clock)
+
+
+def stored_key_opens(workspace: Workspace, name: str) -> bool:
+    """Whether the key that is kept here still opens the repository."""
+    try:
+        open_stored(workspace, get(workspace, name)).close()
+    except WrongKeyError:
+        return False
+    return True
 
 
 def open_at(url: str, key: KeySource) -> Repository:
