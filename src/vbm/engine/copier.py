@@ -20,6 +20,7 @@ from vbm.cancel import CancelToken
 from vbm.disk.extents import Extent, clip, total_bytes
 from vbm.disk.reader import DiskReader
 from vbm.engine.planner import Plan, Step, StepKind
+from vbm.engine.pool import run_pool
 from vbm.engine.rate_limit import RateLimit
 from vbm.errors import DamagedError, NotFoundError
 from vbm.ids import ZERO_CHUNK, ChunkId, DiskKey
@@ -143,50 +144,32 @@ class Copier:
         Raises the first error met: the reader's, the sink's, or CancelledError.
         """
         shared = _Shared(task.plan.reads())
-        names = (f"copy {task.key} #{number}" for number in range(self._pace.workers))
         permits = threading.BoundedSemaphore(max(1, min(self._pace.parallel_reads, self._pace.workers)))
-        threads = [
-            threading.Thread(target=self._guarded, args=(task, shared, permits), name=name, daemon=True)
-            for name in names
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            shared.stop.set()
-            for thread in threads:
-                thread.join()
-            raise
-        if shared.error is not None:
-            raise shared.error
+        run_pool(
+            self._pace.workers,
+            lambda stop: self._work(task, shared, permits, stop),
+            f"copy disk {task.key}",
+        )
         return shared.stats
 
-    def _guarded(self, task: CopyTask, shared: _Shared, permits: threading.BoundedSemaphore) -> None:
-        stats = CopyStats()
-        try:
-            self._work(task, shared, permits, stats)
-        except BaseException as error:  # noqa: BLE001 - carried over to the calling thread
-            shared.fail(error)
-        shared.finish(stats)
-
     def _work(
-        self, task: CopyTask, shared: _Shared, permits: threading.BoundedSemaphore, stats: CopyStats
+        self, task: CopyTask, shared: _Shared, permits: threading.BoundedSemaphore, stop: threading.Event
     ) -> None:
         request = task.plan.request
         size = max(request.buffer_bytes, request.geometry.chunk_bytes)
         buffer = memoryview(bytearray(min(size, max(1, request.geometry.capacity_bytes))))
         turn: AbstractContextManager[object] = nullcontext() if task.reader.random_read else shared.turn
-        while not shared.stop.is_set():
+        stats = CopyStats()
+        while not stop.is_set():
             with turn:
                 step = shared.next()
                 if step is None:
-                    return
+                    break
                 self._cancel.check()
                 self._fill(task, step, buffer, permits, stats)
             self._store(task, step, buffer, stats)
             self._progress.advance(task.key, step.read_bytes)
+        shared.finish(stats)
 
     def _fill(
         self,
@@ -265,21 +248,13 @@ class _Shared:
 
     steps: Iterator[Step]
     stats: CopyStats = field(default_factory=CopyStats)
-    stop: threading.Event = field(default_factory=threading.Event)
     turn: threading.Lock = field(default_factory=threading.Lock)
-    error: BaseException | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self) -> Step | None:
-        with self._lock:
-            return None if self.stop.is_set() else next(self.steps, None)
-
-    def fail(self, error: BaseException) -> None:
-        with self._lock:
-            if self.error is None:
-                self.error = error
-        self.stop.set()
+        with self.lock:
+            return next(self.steps, None)
 
     def finish(self, stats: CopyStats) -> None:
-        with self._lock:
+        with self.lock:
             self.stats.add(stats)

@@ -14,9 +14,9 @@ class ParentDisk(Protocol):
     """A disk as the previous restore point's manifest shows it."""
 
     @property
-    def disk_uuid(self) -> str: ...
+    def disk_uuid(self) -> str | None: ...
     @property
-    def capacity_bytes(self) -> int: ...
+    def capacity_bytes(self) -> int | None: ...
     @property
     def change_id(self) -> ChangeId | None: ...
 
@@ -50,10 +50,10 @@ def _why_full(
         return no_parent or "the first restore point of this disk"
     if not random_read:
         return "this transport can only read whole disks"
-    if disk.uuid.lower() != parent.disk_uuid.lower():
+    if disk.uuid.lower() != (parent.disk_uuid or "").lower():
         return "the disk was replaced: its UUID differs from the previous restore point's"
     if disk.capacity_bytes != parent.capacity_bytes:
-        before, now = format_size(parent.capacity_bytes), format_size(disk.capacity_bytes)
+        before, now = format_size(parent.capacity_bytes or 0), format_size(disk.capacity_bytes)
         return f"the disk's capacity changed from {before} to {now}"
     return _why_untracked(disk.change_id, parent.change_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from vbm.ids import DiskKey, MoRef, RestorePointId, RunId, VmUuid
@@ -61,14 +61,6 @@ class RunState:
     committed: bool = False
     snapshot_removed: bool = False
     resumed: bool = False
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def noting(self, message: str) -> RunState:
-        return replace(self, notes=(*self.notes, message))
-
-    def warning(self, message: str) -> RunState:
-        return replace(self, warnings=(*self.warnings, message))
 
     def to_json(self) -> bytes:
         return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode()
@@ -82,8 +74,7 @@ class RunState:
                 raise ValueError("written by another version")
             document["excluded"] = tuple(ExcludedDisk(**d) for d in document["excluded"])
             document["frozen"] = tuple(FrozenDisk(**d) for d in document["frozen"])
-            for name in ("included", "notes", "warnings"):
-                document[name] = tuple(document[name])
+            document["included"] = tuple(document["included"])
             return cls(**document)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the state of a run: {error}") from error

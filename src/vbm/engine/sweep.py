@@ -1,0 +1,72 @@
+"""Removes the snapshots that dead runs have left, as the ledger knows them; never those of a live process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vbm.engine.checkpoint import RunFolder
+from vbm.engine.ledger import LedgerEntry
+from vbm.engine.run_context import RunContext
+from vbm.errors import NotFoundError, VbmError
+from vbm.ids import MoRef, VmUuid
+from vbm.vsphere import inventory, snapshots
+from vbm.vsphere.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One leftover and what became of it. ``error`` says why it is still there."""
+
+    snapshot: str
+    vm_name: str
+    removed: bool
+    error: str = ""
+
+
+def sweep(session: Session, context: RunContext, *, keep_vm: VmUuid | None = None) -> list[Swept]:
+    """Remove every leftover snapshot of this vCenter, save those of ``keep_vm``, which a backup may go on from.
+
+    Nothing raises: what can't be removed stays in the ledger and is told to ``context.progress`` as a warning.
+    """
+    about = session.about.get("instance_uuid", "")
+    entries = context.ledger.leftovers(session.endpoint.name, about)
+    done = [remove_leftover(session, context, e) for e in entries if keep_vm is None or e.vm_uuid != keep_vm]
+    return [swept for swept in done if swept is not None]
+
+
+def remove_leftover(session: Session, context: RunContext, entry: LedgerEntry) -> Swept | None:
+    """None where another process has taken care of it meanwhile."""
+    claimed = context.ledger.claim(entry)
+    return None if claimed is None else remove_claimed(session, context, claimed)
+
+
+def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) -> Swept:
+    """Remove a snapshot that this process owns in the ledger; cross it out only once it is surely gone."""
+    try:
+        _remove(session, entry)
+    except VbmError as error:
+        context.ledger.release(entry.snapshot)
+        context.progress.warn(
+            f"the snapshot {entry.snapshot} of {entry.vm_name} is still there: {error.message}"
+        )
+        return Swept(entry.snapshot, entry.vm_name, removed=False, error=error.message)
+    context.ledger.forget(entry.snapshot)
+    RunFolder(context.home, entry.run_id).remove()
+    context.progress.note(
+        f"removed the snapshot {entry.snapshot} that an interrupted run left on {entry.vm_name}"
+    )
+    return Swept(entry.snapshot, entry.vm_name, removed=True)
+
+
+def _remove(session: Session, entry: LedgerEntry) -> None:
+    result = snapshots.remove(session, entry.vm, entry.snapshot)
+    if result.vm_gone and (moved := _registered_again(session, entry)) is not None:
+        snapshots.remove(session, moved, entry.snapshot)
+
+
+def _registered_again(session: Session, entry: LedgerEntry) -> MoRef | None:
+    """The VM's reference where it was removed from the inventory and added again, snapshots and all."""
+    try:
+        return inventory.find_vm(session, entry.vm_uuid).moref
+    except NotFoundError:
+        return None
