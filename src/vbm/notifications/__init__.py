@@ -1,0 +1,1 @@
+"""Telling people: what happened, to what, what to do; by mail, chat or webhook."""
