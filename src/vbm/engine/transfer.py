@@ -305,11 +305,13 @@ class _Reading:
             return decision, None
         try:
             disk_map = self._repo.open_map(self.parent, disk.key)
+        except (DamagedError, NotFoundError) as error:
+            self._context.progress.warn(f"{disk.label}: {error.message}; the whole disk is read")
+            return Decision("full", f"the previous restore point can't be used: {error.message}"), None
+        try:
             areas = cbt.changed_areas(
                 self._session, self._state.vm, self._snapshot.moref, disk, decision.change_id
             )
-        except (DamagedError, NotFoundError) as error:
-            return Decision("full", f"the previous restore point can't be used: {error.message}"), None
         except cbt.CbtUnusableError as error:
             self._context.progress.warn(f"{error.message}; the whole disk is read")
             return Decision("full", f"changed areas can't be used: {error.reason}"), None
