@@ -102,6 +102,7 @@ def smtp(mailbox: Mailbox, tmp_path: Path) -> Iterator[int]:
         port=free_port(),
         authenticator=authenticate,
         auth_required=True,
+        auth_exclude_mechanism=["LOGIN"],
         require_starttls=True,
         tls_context=certificate(tmp_path),
     )

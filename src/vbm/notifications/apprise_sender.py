@@ -39,7 +39,7 @@ class AppriseSender:
 
     def _prefers_html(self) -> bool:
         """Whether the service names HTML first among the formats it takes."""
-        formats = self._plugin.notify_format
+        formats: object = self._plugin.notify_format
         return bool((formats[0] if isinstance(formats, tuple) else formats) == apprise.NotifyFormat.HTML)
 
     def send(self, event: Event) -> None:
