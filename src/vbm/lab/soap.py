@@ -6,13 +6,15 @@ raises BadRequestError. Values are (de)serialised by pyVmomi's own code.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
+from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from pyVmomi import SoapAdapter as _adapter
+import pyVmomi.SoapAdapter
 
 from vbm.lab.vmodl import XML_NAMESPACE, support, vmodl
 
@@ -26,6 +28,7 @@ _HEAD = (
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>'
 )
 _TAIL = "</soapenv:Body></soapenv:Envelope>"
+_adapter: Any = pyVmomi.SoapAdapter
 NAMESPACES = {
     XML_NAMESPACE: "",
     "http://www.w3.org/2001/XMLSchema-instance": "xsi",
@@ -190,13 +193,26 @@ def _arguments(parser: _RequestParser) -> Args:
     return Args(**values)
 
 
+class _Serializer(_adapter.SoapSerializer):  # type: ignore[misc]
+    """pyVmomi's, writing as servers do: references say ``ManagedObjectReference``, nothing says its version."""
+
+    def __init__(self, writer: StringIO, version: str, namespaces: dict[str, str]) -> None:
+        super().__init__(writer, version, namespaces)
+        self.outermostAttrs = None
+
+    def _QName(self, typ: Any, default: str) -> tuple[str, str]:  # noqa: N802 - overrides
+        attribute, name = super()._QName(typ, default)
+        return attribute, name + "Reference" if typ is support.ManagedObject else name
+
+
 def element(name: str, value: Any, kind: Any, version: str) -> str:
     """``<name>…</name>`` of a value declared as ``kind`` (``object`` makes it say its type)."""
     if value is None:
         return ""
     info = support.Object(name=name, type=kind, version=version, flags=support.F_OPTIONAL)
-    text: str = _adapter.SerializeToStr(value, info, version, NAMESPACES)
-    return text
+    writer = StringIO()
+    _Serializer(writer, version, NAMESPACES).Serialize(value, info)
+    return writer.getvalue()
 
 
 def render_result(call: Call, value: Any) -> bytes:
@@ -214,7 +230,11 @@ def render_fault(fault: Any, message: str, version: str) -> bytes:
     """The envelope of a fault; its HTTP status is 500."""
     name = support.GetWsdlName(type(fault)) + "Fault"
     info = support.Object(name=name, type=object, version=version, flags=0)
-    detail = _adapter.SerializeFaultDetail(fault, info, version, NAMESPACES)
+    silent = copy.copy(fault)
+    silent.msg = None  # it is the fault string
+    writer = StringIO()
+    _Serializer(writer, version, NAMESPACES).SerializeFaultDetail(silent, info)
+    detail = writer.getvalue().replace(f"<{name}", f'<{name} xmlns="{XML_NAMESPACE}"', 1)
     return (
         f"{_HEAD}<soapenv:Fault><faultcode>ServerFaultCode</faultcode>"
         f"<faultstring>{escape(message)}</faultstring><detail>{detail}</detail></soapenv:Fault>{_TAIL}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pyVmomi
-from pyVmomi import VmomiSupport as _support
+import pyVmomi.VmomiSupport
 
 vim: Any = pyVmomi.vim
 vmodl: Any = pyVmomi.vmodl
-support: Any = _support
+support: Any = pyVmomi.VmomiSupport
 
 NEWEST: str = support.newestVersions.GetName("vim")
 XML_NAMESPACE = "urn:vim25"
