@@ -21,7 +21,13 @@ _SHARES: Final = ("/usr/share", "/usr/lib/python3", "/usr/lib/x86_64-linux-gnu",
 _LARGEST_BYTES: Final = 4 * MIB
 _SMALLEST_BYTES: Final = 4 * KIB  # so that some thousand files make up a system
 _PAGE_BYTES: Final = 8 * KIB
-_WORDS: Final = ["accepted", "backup", "cache", "connection", "denied", "disk", "error", "failed", "from", "host", "info", "interface", "invoice", "kernel", "listening", "login", "memory", "mounted", "network", "open", "packet", "partner", "password", "port", "process", "query", "queue", "read", "refused", "replica", "request", "restart", "retry", "root", "running", "scheduled", "service", "session", "socket", "started", "stopped", "table", "timeout", "transaction", "update", "user", "value", "volume", "warning", "worker", "write", "zone"]
+_VOCABULARY: Final = (
+    "accepted backup cache connection denied disk error failed from host info interface invoice "
+    "kernel listening login memory mounted network open packet partner password port process query "
+    "queue read refused replica request restart retry root running scheduled service session socket "
+    "started stopped table timeout transaction update user value volume warning worker write zone "
+)
+_WORDS: Final = tuple(_VOCABULARY.split())
 
 
 def real_files(limit_bytes: int) -> Iterator[tuple[Path, str]]:
