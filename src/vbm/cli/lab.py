@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from vbm.lab import control
 from vbm.lab.server import LabOptions
 from vbm.units import format_size, parse_size
 
+_NOT_SAID: Final = (None, "", 0, 1.0)  # values of a rule that need no column
 app = group("Run a simulated vSphere to try the product on: real bytes, snapshots, change tracking, faults.")
 State = Annotated[Path, typer.Option("--state", metavar="DIR", help="The lab's folder.")]
 Vm = Annotated[str, typer.Option("--vm", metavar="N", help="The machine: name, moref or instance UUID.")]
@@ -189,7 +190,7 @@ def fault(
 
 
 def _show_rules(rules: list[dict[str, Any]]) -> None:
-    names = [name for name in rules[0] if any(rule.get(name) not in (None, "", {}, []) for rule in rules)]
+    names = [name for name in rules[0] if any(rule.get(name) not in _NOT_SAID for rule in rules)]
     columns = [Column(name.replace("_", " ").capitalize()) for name in names]
     output.table(columns, [["" if rule.get(n) is None else rule[n] for n in names] for rule in rules])
 
