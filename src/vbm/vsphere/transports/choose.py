@@ -1,4 +1,4 @@
-"""Which transport reads a snapshot, and why: the first of those known that can read all of its disks.
+"""Which transport reads a snapshot, and why: the first of those known that can read any of its disks.
 
 Order: datastore-https, since it reads single ranges; nfc, since it works everywhere. Further ones come as
 packages: an entry point of the group ``vbm.transports`` names an object with the shape of ``Kind``, which is
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vbm.cancel import CancelToken
-from vbm.errors import InputError, NotAllowedError, NotFoundError, VbmError
+from vbm.errors import InputError, NotAllowedError, NotFoundError
 from vbm.ids import DiskKey
 from vbm.units import SECTOR
 from vbm.vsphere.model import VirtualDisk, VirtualMachine, VmSnapshot
@@ -77,10 +77,11 @@ def open_transport(
     prefer: str | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[Transport, str]:
-    """A transport that can read all those disks, and the reason in words, which is also logged.
+    """A transport that can read at least one of those disks, and the reason in words, which is also logged.
 
-    ``prefer`` names the only one to be considered. Raises InputError for an unknown name,
-    TransportUnsuitableError with each one's reason where none suits.
+    The reason names the disks that it can't read: ``open`` refuses them, and they are to be read by another one,
+    at last by nfc. ``prefer`` names the only one to be considered. Raises InputError for an unknown name,
+    TransportUnsuitableError with each one's reasons where none suits any disk.
     """
     kinds = known()
     if prefer is not None and prefer not in kinds:
@@ -88,18 +89,21 @@ def open_transport(
     disks = [disk for disk in snapshot.disks if disk.key in disk_keys]
     passed: list[str] = []
     for kind in [kinds[prefer]] if prefer is not None else kinds.values():
-        why_not = next((f"{d.label}: {r}" for d in disks if (r := kind.unsuitable(d))), "")
-        transport = None if why_not else kind.open(session, vm, snapshot)
-        if transport is not None and kind.probes:
-            why_not = _probe(transport, disks, cancel or CancelToken())
-        if transport is not None and not why_not:
-            reason = "; ".join([f"{kind.name}: {_why(kind, disks, prefer)}", *passed])
+        transport = kind.open(session, vm, snapshot)
+        try:
+            reasons = _judge(kind, transport, disks, cancel or CancelToken())
+        except BaseException:
+            transport.close()
+            raise
+        if len(reasons) < len(disks) or not disks:
+            reason = "; ".join([f"{kind.name}: {_why(kind, disks, prefer)}", *reasons, *passed])
             _log.info("%s is read by %s", vm.name, reason)
             return transport, reason
-        passed.append(f"not {kind.name}: {why_not}")
+        transport.close()
+        passed += [f"not {kind.name}: {reason}" for reason in reasons]
     raise TransportUnsuitableError(
         f"no transport can read {vm.name}: {'; '.join(passed)}",
-        hint="let the transport be chosen" if prefer is not None else "",
+        hint="leave the choice of the transport to the product" if prefer is not None else "",
     )
 
 
@@ -107,29 +111,29 @@ def _why(kind: Kind, disks: Collection[VirtualDisk], prefer: str | None) -> str:
     if prefer is not None:
         return "it was asked for"
     types = sorted({disk.datastore_type or "a type not told" for disk in disks})
-    return f"reads parts of files on {', '.join(types)}" if kind.probes else "reads whatever a disk lies on"
+    return f"reads ranges of files on {', '.join(types)}" if kind.probes else "reads whatever a disk lies on"
 
 
-def _probe(transport: Transport, disks: Collection[VirtualDisk], cancel: CancelToken) -> str:
-    """Why a disk can't be read after all; closes the transport then. What may pass is raised, not judged."""
-    try:
-        for problem in _problems(transport, disks, cancel):
-            transport.close()
-            return problem
-    except BaseException:
-        transport.close()
-        raise
-    return ""
-
-
-def _problems(transport: Transport, disks: Collection[VirtualDisk], cancel: CancelToken) -> Iterator[str]:
+def _judge(
+    kind: Kind, transport: Transport, disks: Collection[VirtualDisk], cancel: CancelToken
+) -> list[str]:
+    """Why which disks can't be read. What may pass is raised, not judged."""
+    reasons = []
     for disk in disks:
-        try:
-            reader = transport.open(disk.key, cancel)
-            reader.readinto(0, bytearray(min(SECTOR, reader.capacity_bytes)))
-        except (TransportUnsuitableError, NotFoundError, NotAllowedError, InputError) as error:
-            yield f"{disk.label}: {_reason(error)}"
+        why_not = kind.unsuitable(disk)
+        if not why_not and kind.probes:
+            why_not = _probe(transport, disk, cancel)
+        if why_not:
+            reasons.append(f"{disk.label}: {why_not}")
+    return reasons
 
 
-def _reason(error: VbmError) -> str:
-    return error.message
+def _probe(transport: Transport, disk: VirtualDisk, cancel: CancelToken) -> str:
+    """Why the first sector can't be read, "" where it can."""
+    try:
+        reader = transport.open(disk.key, cancel)
+        reader.readinto(0, bytearray(min(SECTOR, reader.capacity_bytes)))
+        reader.close()
+    except (TransportUnsuitableError, NotFoundError, NotAllowedError, InputError) as error:
+        return error.message
+    return ""

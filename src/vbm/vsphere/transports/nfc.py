@@ -69,6 +69,7 @@ class NfcReader:
             self._lease.check()
             raise StreamBrokenError(f"the export of a disk broke off: {error.message}") from error
         self.reached = offset + len(buffer)
+        self._lease.progress(100 * self.reached // self.capacity_bytes)
 
     def close(self) -> None:
         self._stream.close()
@@ -128,7 +129,6 @@ class Nfc:
             raise TransportUnsuitableError(
                 f"{frozen.label} has {frozen.capacity_bytes} bytes; the export gives {reader.capacity_bytes}"
             )
-        self._report()
         return reader
 
     def close(self) -> None:
@@ -143,12 +143,6 @@ class Nfc:
             lease.complete()
         else:
             lease.abort()
-
-    def _report(self) -> None:
-        total = sum(d.capacity_bytes for d in self._snapshot.disks) or 1
-        done = sum(reader.reached for reader in self._readers.values())
-        if self._lease is not None:
-            self._lease.progress(100 * done // total)
 
     def _current(self, cancel: CancelToken) -> NfcLease:
         if self._lease is not None and self._lease.lost:
