@@ -113,7 +113,7 @@ def _disk(state: LabState, disk: VirtualDisk) -> Any:
 
 def _backing(state: LabState, disk: VirtualDisk, index: int) -> Any:
     layer = disk.layers[index]
-    build = _BACKINGS.get(layer.format, _flat)
+    build = _BACKINGS.get(RDM if disk.rdm else layer.format, _flat)  # a mapping's delta is a mapping too
     backing = build(disk, layer)
     backing.fileName = layer.file_name
     store = next((ds for ds in state.datastores.values() if ds.name == layer.datastore), None)

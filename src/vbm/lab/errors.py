@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vbm.errors import VbmError
 from vbm.lab.model import LabFault
 from vbm.lab.vmodl import fault_type, support, vmodl
 
@@ -51,7 +52,7 @@ _MESSAGES = {
 }
 
 
-def make_fault(name: str, message: str = "", **properties: object) -> Any:
+def make_fault(name: str, message: str = "", /, **properties: object) -> Any:
     """A wire fault of that plain type name. An unknown name gives MethodFault with the name in the text."""
     kind = fault_type(name)
     text = message or _MESSAGES.get(name, f"{name}.")
@@ -92,7 +93,7 @@ def _fill_required(fault: Any) -> None:
         elif issubclass(info.type, support.ManagedObject):
             kind = info.type if info.type is not support.ManagedObject else support.GetVmodlType("vim.Folder")
             _assign(fault, info.name, kind("group-d1", None))
-        elif issubclass(info.type, support.MethodFault):
+        elif issubclass(info.type, support.GetVmodlType("vmodl.MethodFault")):
             _assign(fault, info.name, vmodl.MethodFault(msg=""))
 
 
@@ -112,9 +113,11 @@ def to_fault(error: Exception) -> Any:
         return error.fault
     if isinstance(error, LabFault):
         return from_lab_fault(error)
+    if isinstance(error, VbmError):
+        return make_fault("InvalidArgument", error.message)
     return vmodl.fault.SystemError(msg=f"A general system error occurred: {error!r}", reason=repr(error))
 
 
-def refusal(name: str, message: str = "", **properties: object) -> WireFault:
+def refusal(name: str, message: str = "", /, **properties: object) -> WireFault:
     """To be raised: a wire fault by name."""
     return WireFault(make_fault(name, message, **properties))

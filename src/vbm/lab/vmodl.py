@@ -35,7 +35,7 @@ def fault_type(name: str) -> Any | None:
             found = support.GetVmodlType(f"{space}.{name}")
         except (KeyError, AttributeError, NameError):
             continue
-        if isinstance(found, type) and issubclass(found, support.MethodFault):
+        if isinstance(found, type) and issubclass(found, support.GetVmodlType("vmodl.MethodFault")):
             return found
     return None
 
