@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from vbm.lab.machine import Machine
+from vbm.lab.model import DiskSpec, MachineSpec
+from vbm.lab.server import Lab, LabOptions
 from vbm.retry import RetryPolicy
 from vbm.vsphere.model import Credentials, Endpoint
 from vbm.vsphere.session import Session
@@ -150,3 +153,28 @@ def running_vcsim(*options: str) -> Iterator[Vcsim]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+@contextlib.contextmanager
+def running_lab(folder: Path, preset: str = "empty", **options: object) -> Iterator[Lab]:
+    """The simulated vSphere in this process, over real TLS."""
+    with Lab(folder, LabOptions(preset=preset, **options)) as lab:  # type: ignore[arg-type]
+        yield lab
+
+
+def connect_to(lab: Lab, *, keep_alive_seconds: float = 300, username: str = "") -> Session:
+    endpoint = Endpoint("lab", lab.host, lab.port, thumbprint=lab.thumbprint)
+    credentials = Credentials(username or lab.username, lab.password)
+    return Session.connect(endpoint, credentials, reads=SOON, keep_alive_seconds=keep_alive_seconds)
+
+
+def add_machine(
+    lab: Lab, name: str = "web01", *, disks: int = 1, size_bytes: int = 16 << 20, on: bool = True
+) -> Machine:
+    """A machine with empty thin disks, running unless told otherwise."""
+    machine = lab.state.create_machine(
+        MachineSpec(name, disks=tuple(DiskSpec(size_bytes) for _ in range(disks)))
+    )
+    if on:
+        machine.power_on()
+    return machine

@@ -41,6 +41,11 @@ def _judge(disk: VirtualDisk) -> DiskVerdict:
 
 
 def _refusal(disk: VirtualDisk) -> tuple[str, str] | None:  # noqa: PLR0911 - one rule a line
+    if disk.backing == "rdm-physical":
+        return (
+            "raw device mapping in physical mode: vSphere can't make a snapshot of it",
+            "use virtual compatibility mode or a virtual disk, or back it up inside the guest",
+        )
     if disk.mode.startswith("independent"):
         return (
             f"disk mode {disk.mode}: snapshots leave it out",
@@ -48,11 +53,6 @@ def _refusal(disk: VirtualDisk) -> tuple[str, str] | None:  # noqa: PLR0911 - on
         )
     if disk.mode in ("nonpersistent", "undoable", "append"):
         return (f"disk mode {disk.mode}: its changes are not kept", "make the disk persistent")
-    if disk.backing == "rdm-physical":
-        return (
-            "raw device mapping in physical mode: vSphere can't make a snapshot of it",
-            "use virtual compatibility mode or a virtual disk, or back it up inside the guest",
-        )
     if disk.sharing == "sharingMultiWriter":
         return ("shared with other VMs (multi-writer): no snapshot is possible", _SHARED_HINT)
     if disk.bus_sharing != "noSharing":

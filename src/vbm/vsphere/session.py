@@ -225,9 +225,19 @@ class Session:
         self._stub.DropConnections()
 
     def _login(self) -> None:
-        self._content = soap.service_content(self._stub)
-        self.about = _about(self._content.about)
-        self._content.sessionManager.Login(self._credentials.username, self._credentials.password)
+        """A new session on connections of its own, so that no call ever goes out half logged in."""
+        fresh = soap.make_stub(
+            self.endpoint.host, self.endpoint.port, self._stub.version, self._context, tls.READ_SECONDS
+        )
+        try:
+            content = soap.service_content(fresh)
+            content.sessionManager.Login(self._credentials.username, self._credentials.password)
+        finally:
+            fresh.DropConnections()
+        self._stub.keep_cookie(fresh.cookie)
+        if self._content is None:
+            self._content = soap.service_content(self._stub)
+        self.about = _about(content.about)
         self._generation += 1
 
     def _login_again(self, seen_generation: int) -> None:

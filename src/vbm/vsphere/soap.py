@@ -35,12 +35,14 @@ _POOL_SIZE: Final = 8
 
 
 class Stub(_adapter):  # type: ignore[misc]
-    """A SOAP connection pool to one endpoint. Thread-safe; every connection is made by ``connection``.
+    """A SOAP connection pool to one endpoint. Thread-safe; every connection is a CheckedConnection.
 
-    The session cookie is kept as ``name="value"`` without the attributes of Set-Cookie.
+    Takes its session cookie, ``name="value"`` without attributes, from the server only until ``keep_cookie``: a
+    late answer to a call of a lost session must not overwrite the cookie of the new login.
     """
 
     _cookie: str = ""
+    _kept: bool = False
 
     @property
     def cookie(self) -> str:
@@ -48,7 +50,13 @@ class Stub(_adapter):  # type: ignore[misc]
 
     @cookie.setter
     def cookie(self, value: str) -> None:
-        self._cookie = value.split(";", 1)[0].strip()
+        if not self._kept:
+            self._cookie = value.split(";", 1)[0].strip()
+
+    def keep_cookie(self, cookie: str) -> None:
+        """Use this session's cookie from now on, whatever the server sets."""
+        self._kept = True
+        self._cookie = cookie
 
 
 def make_stub(host: str, port: int, version: str, context: Any, read_seconds: float) -> Stub:
