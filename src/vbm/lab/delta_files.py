@@ -13,8 +13,10 @@ from vbm.disk.vmdk.se_sparse import SeSparseWriter
 from vbm.disk.vmdk.sparse import CowdWriter
 from vbm.lab.layer_files import DATA, PARENT, ZERO, Data, LayerFile, Piece
 from vbm.lab.model import SE_SPARSE, VMFS_SPARSE, LabFault
+from vbm.units import GIB
 
 _FORMATS: Final[dict[str, type[GrainWriter]]] = {VMFS_SPARSE: CowdWriter, SE_SPARSE: SeSparseWriter}
+_STEP_BYTES: Final = 16 * GIB  # of directory looked at together
 _WHERE: Final = {Where.PARENT: PARENT, Where.ZERO: ZERO, Where.DATA: DATA}
 
 
@@ -57,5 +59,7 @@ class DeltaFile:
         self._extent.zero(offset, length)
 
     def present(self) -> Iterator[Piece]:
-        for part in self._extent.changes():
-            yield part.start, part.length, _WHERE[part.where]
+        for start in range(0, self.capacity_bytes, _STEP_BYTES):
+            for piece in self.locate(start, min(_STEP_BYTES, self.capacity_bytes - start)):
+                if piece[2] != PARENT:
+                    yield piece

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from vbm.disk.vmdk.descriptor import Descriptor, ExtentLine, disk_database, new_cid
 from vbm.lab.ciphertext import EncryptedFile
@@ -180,10 +179,6 @@ def spaced(uuid: str) -> str:
     digits = uuid.replace("-", "").lower()
     pairs = [digits[at : at + 2] for at in range(0, len(digits), 2)]
     return " ".join(pairs[:8]) + "-" + " ".join(pairs[8:])
-
-
-def quoted_volume(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _rdm_type(disk: VirtualDisk) -> str:

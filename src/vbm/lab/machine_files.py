@@ -27,7 +27,7 @@ BUS: Final = {"pvscsi": "scsi", "lsilogic": "scsi", "lsilogicsas": "scsi", "busl
     "ahci": "sata",
     "ide": "ide",
 }
-FIRST_KEY: Final = {"ide": 200, "scsi": 1000, "sata": 15000, "nvme": 31000}
+FIRST_KEY: Final = {"scsi": 1000, "sata": 15000, "nvme": 31000, "ide": 200}
 _GUESTS: Final = {
     "otherLinux64Guest": "otherlinux-64",
     "debian11_64Guest": "debian11-64",

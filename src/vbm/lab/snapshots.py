@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from vbm.lab import disk_chain, machine_files, tracking
 from vbm.lab.codec import copy_config
-from vbm.lab.layer_files import DATA, Piece
+from vbm.lab.layer_files import PARENT, Piece
 from vbm.lab.model import (
-    FLAT,
     MAX_SNAPSHOT_LEVELS,
     OFF,
     ON,
-    RDM,
     SE_SPARSE,
     VMFS_SPARSE,
     LabFault,
@@ -345,7 +343,7 @@ def _late(grain: int, child: Layer, offset: int, length: int, machine: Machine) 
     """What the guest wrote into the child while it was being merged."""
     start, end = offset // grain * grain, min(-(-(offset + length) // grain) * grain, child.capacity_bytes)
     found = machine.store.file(child).locate(start, end - start)
-    return [piece for piece in found if piece[2] != "parent"]
+    return [piece for piece in found if piece[2] != PARENT]
 
 
 def _replace(machine: Machine, parent: Layer, child: Layer) -> None:
@@ -380,6 +378,3 @@ def _delete_unused(machine: Machine) -> None:
             machine.changed()
         for layer in unused:
             machine.store.delete(layer)
-
-
-__all__ = ["DATA", "FLAT", "RDM", "consolidate", "forget", "needs_consolidation", "revert", "take"]
