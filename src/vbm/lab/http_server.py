@@ -98,6 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(exchange, error)
         except HangUp as order:
             self._hang_up(reset=order.reset)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self.server.context.log("internal-error", path=exchange.path, error=repr(error))
+            self._fail(exchange, HttpError(500, "internal error"))
         if exchange.has_body() and not exchange.body_read:
             self.close_connection = True
 

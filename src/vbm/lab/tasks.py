@@ -65,10 +65,10 @@ class Tasks:
             self._begin(task)
             try:
                 task.result = work(task)
+                fault = None
             except Exception as error:  # noqa: BLE001 - every failure of the work is the task's error
-                self._finish(task, to_fault(error))
-            else:
-                self._finish(task, None)
+                fault = to_fault(error)
+            self._finish(task, fault)
 
         threading.Thread(target=body, name=task.moid, daemon=True).start()
 
