@@ -11,7 +11,7 @@ from typing import Any
 
 from vbm.clock import Clock, SystemClock
 from vbm.errors import InputError, NotFoundError
-from vbm.lab import devices, machine_files
+from vbm.lab import devices, machine_files, presets
 from vbm.lab.codec import Json
 from vbm.lab.datastore import Datastore
 from vbm.lab.inventory import Entity, check_entity_name, escaped
@@ -53,8 +53,6 @@ class LabState(PersistentState):
     @classmethod
     def create(cls, directory: Path, preset: str = "small", clock: Clock | None = None) -> LabState:
         """A new lab. Raises InputError for an unknown preset or a folder that holds a lab already."""
-        from vbm.lab import presets  # noqa: PLC0415 - presets build on this class
-
         build = presets.find(preset)
         if (directory / "state.json").exists():
             raise InputError(
