@@ -32,22 +32,18 @@ class Decision:
 
 
 def decide(
-    disk: VirtualDisk, parent: ParentDisk | None, *, asked_full: bool, random_read: bool, no_parent: str = ""
+    disk: VirtualDisk, parent: ParentDisk | None, *, random_read: bool = True, why_full: str = ""
 ) -> Decision:
-    """``no_parent`` says why there is no parent where there is none."""
-    reason = _why_full(disk, parent, asked_full=asked_full, random_read=random_read, no_parent=no_parent)
+    """``why_full``: what speaks against an incremental whatever the disk: asked for, no parent, a revert."""
+    reason = why_full or _why_full(disk, parent, random_read=random_read)
     if reason or parent is None or parent.change_id is None:
         return Decision("full", reason, reset_cbt=_grew_tracked(disk, parent))
     return Decision("incremental", "changed areas since the previous restore point", parent.change_id)
 
 
-def _why_full(
-    disk: VirtualDisk, parent: ParentDisk | None, *, asked_full: bool, random_read: bool, no_parent: str
-) -> str:
-    if asked_full:
-        return "a full read was asked for"
+def _why_full(disk: VirtualDisk, parent: ParentDisk | None, *, random_read: bool) -> str:
     if parent is None:
-        return no_parent or "the first restore point of this disk"
+        return "the disk was added since the previous restore point"
     if not random_read:
         return "this transport can only read whole disks"
     if disk.uuid.lower() != (parent.disk_uuid or "").lower():

@@ -51,7 +51,9 @@ def restore_vm(
             f"restore point {point} holds no VM's configuration, only disks",
             hint="restore its disks: vbm restore disk",
         )
-    disks = {e.disk_key: repo.disk_reader(point, e.disk_key) for e in manifest.disks if e.disk_key is not None}
+    disks = {
+        e.disk_key: repo.disk_reader(point, e.disk_key) for e in manifest.disks if e.disk_key is not None
+    }
     progress.phase("connecting")
     try:
         moref = import_vm(session, manifest.config, disks, spec, progress, cancel)

@@ -21,11 +21,12 @@ from vbm.engine.result import DiskReport
 from vbm.engine.run_context import BackupOptions, RunContext
 from vbm.engine.run_state import FrozenDisk, RunState
 from vbm.errors import DamagedError, NotFoundError
+from vbm.ids import DiskKey
 from vbm.repository.disk_map import DiskMap
-from vbm.repository.manifest import ByteCounts, DiskEntry, FileEntry, Manifest, ManifestDraft
+from vbm.repository.manifest import ByteCounts, DiskEntry, Manifest, ManifestDraft
 from vbm.repository.repository import Repository
 from vbm.repository.writer import Writer
-from vbm.vsphere import cbt, config_capture, inventory, snapshots
+from vbm.vsphere import cbt, config_capture, history, inventory, snapshots
 from vbm.vsphere.model import VirtualDisk, VmSnapshot
 from vbm.vsphere.session import Session
 from vbm.vsphere.transports.base import Transport, TransportUnsuitableError
@@ -176,6 +177,15 @@ def _commit(
     )
 
 
+def _reverted(session: Session, state: RunState, parent: Manifest) -> bool:
+    """Whether the server tells of a revert after the parent's snapshot; by its own clock, noted at that time."""
+    try:
+        since = parse_rfc3339(parent.config["snapshot"]["created"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return bool(history.reverted_since(session, state.vm, since))
+
+
 @dataclass(slots=True)
 class _Opened:
     """The transports of one run: the chosen one, and the one that reads what the first can't."""
@@ -200,7 +210,8 @@ class _Reading:
         self._options, self._context = options, context
         self._vm = inventory.get_vm(session, state.vm)
         self._snapshot = verify_unchanged(session, state)
-        self.parent, self._no_parent = self._find_parent()
+        self.parent = self._find_parent()
+        self._against = self._why_full()
         self.captured = config_capture.capture(session, self._vm, self._snapshot)
         self.notes: tuple[str, ...] = ()
         self._opened = _Opened()
@@ -276,7 +287,7 @@ class _Reading:
         transport = self._choose([disk.key], "nfc")
         return transport, transport.open(disk.key, self._context.cancel)
 
-    def _choose(self, keys: Sequence[int], prefer: str | None) -> Transport:
+    def _choose(self, keys: Sequence[DiskKey], prefer: str | None) -> Transport:
         transport, reason = open_transport(self._session, self._vm, self._snapshot, keys, prefer=prefer)
         self._opened.transports.append(transport)
         self._opened.names.append(transport.capabilities.name)
@@ -285,22 +296,25 @@ class _Reading:
 
     # -- basis
 
-    def _find_parent(self) -> tuple[Manifest | None, str]:
+    def _find_parent(self) -> Manifest | None:
         """The newest readable restore point of this VM that is older than the snapshot."""
         before = parse_rfc3339(self._state.started)
         older = (m for m in self._repo.restore_points(self._state.vm_uuid) if m.started <= before)
-        newest = max(older, key=lambda m: m.started, default=None)
-        return newest, "" if newest else "the first restore point of this VM in this repository"
+        return max(older, key=lambda m: m.started, default=None)
+
+    def _why_full(self) -> str:
+        """What speaks against an incremental of any disk; "" where nothing does."""
+        if self._state.mode == "full":
+            return "a full read was asked for"
+        if self.parent is None:
+            return "the first restore point of this VM in this repository"
+        if _reverted(self._session, self._state, self.parent):
+            return "the VM was reverted to a snapshot since the previous restore point"
+        return ""
 
     def _basis(self, disk: VirtualDisk, reader: DiskReader) -> tuple[Decision, Previous | None]:
-        entry, no_parent = self._parent_entry(disk)
-        decision = decide(
-            disk,
-            entry,
-            asked_full=self._state.mode == "full",
-            random_read=reader.random_read,
-            no_parent=no_parent,
-        )
+        entry = next((e for e in self.parent.disks if e.disk_key == disk.key), None) if self.parent else None
+        decision = decide(disk, entry, random_read=reader.random_read, why_full=self._against)
         if self.parent is None or decision.change_id is None:
             return decision, None
         try:
@@ -316,12 +330,6 @@ class _Reading:
             self._context.progress.warn(f"{error.message}; the whole disk is read")
             return Decision("full", f"changed areas can't be used: {error.reason}"), None
         return decision, self._previous(disk, disk_map, areas)
-
-    def _parent_entry(self, disk: VirtualDisk) -> tuple[FileEntry | None, str]:
-        if self.parent is None:
-            return None, self._no_parent
-        entry = next((e for e in self.parent.disks if e.disk_key == disk.key), None)
-        return entry, "" if entry else "the disk was added since the previous restore point"
 
     def _previous(self, disk: VirtualDisk, disk_map: DiskMap, areas: list[Extent]) -> Previous:
         seed = f"{self._state.run_id}/{disk.key}"
