@@ -125,6 +125,17 @@ def runtime_info(state: LabState, machine: Machine) -> Any:
     )
 
 
+def tools_running_status(machine: Machine) -> str:
+    running = machine.power_state == ON and machine.tools_running
+    return "guestToolsRunning" if running else "guestToolsNotRunning"
+
+
+def change_tracking_supported(machine: Machine) -> bool:
+    """From hardware version 7 on."""
+    version = machine.config.hardware_version.removeprefix("vmx-")
+    return version.isdigit() and int(version) >= 7
+
+
 def guest_info(machine: Machine) -> Any:
     running = machine.power_state == ON
     tools = running and machine.tools_running
@@ -132,7 +143,7 @@ def guest_info(machine: Machine) -> Any:
         toolsStatus="toolsOk" if tools else "toolsNotRunning",
         toolsVersionStatus="guestToolsCurrent",
         toolsVersionStatus2="guestToolsCurrent",
-        toolsRunningStatus="guestToolsRunning" if tools else "guestToolsNotRunning",
+        toolsRunningStatus=tools_running_status(machine),
         toolsVersion="12352",
         guestId=machine.config.guest_id,
         guestFamily="linuxGuest",
@@ -267,7 +278,6 @@ def storage_info(state: LabState, machine: Machine) -> Any:
 
 
 def capability(machine: Machine) -> Any:
-    version = machine.config.hardware_version.removeprefix("vmx-")
     return vim.vm.Capability(
         snapshotOperationsSupported=True,
         multipleSnapshotsSupported=True,
@@ -275,7 +285,7 @@ def capability(machine: Machine) -> Any:
         memorySnapshotsSupported=True,
         quiescedSnapshotsSupported=True,
         diskSharesSupported=True,
-        changeTrackingSupported=version.isdigit() and int(version) >= 7,
+        changeTrackingSupported=change_tracking_supported(machine),
         vmNpivWwnSupported=False,
         disableSnapshotsSupported=False,
         lockSnapshotsSupported=False,

@@ -122,14 +122,16 @@ class Evaluation:
         content = Content(target.ref, {}, {})
         cache = self._context.texts.of(target, self._version)
         for path in paths:
-            text = cache.get(path)
+            kept = target.cacheable(path)
+            text = cache.get(path) if kept else None
             if text is None:
                 try:
                     text = element("val", target.value(path), object, self._version)
                 except (LabFault, WireFault) as error:
                     self._miss(content, path, to_fault(error))
                     continue
-                cache[path] = text
+                if kept:
+                    cache[path] = text
             if text:
                 content.values[path] = text
         return content

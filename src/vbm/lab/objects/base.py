@@ -97,8 +97,12 @@ class ManagedObject:
 
     @property
     def revision(self) -> int | None:
-        """Changes whenever a property may have; None = unknown, never to be cached."""
+        """Changes whenever a cacheable property may have; None = there are none."""
         return None
+
+    def cacheable(self, path: str) -> bool:  # noqa: ARG002 - for those that have some
+        """Whether the property depends on nothing but ``revision``."""
+        return False
 
     def value(self, path: str) -> Any:
         """The property at a path such as ``config.hardware.device``; None where unset. InvalidProperty."""

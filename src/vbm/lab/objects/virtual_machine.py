@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from vbm.lab.device_view import devices, key_id
 from vbm.lab.errors import refusal
 from vbm.lab.machine import Machine
 from vbm.lab.machine_view import (
     capability,
+    change_tracking_supported,
     config_info,
     connection_state,
     datastore_refs,
@@ -17,6 +19,7 @@ from vbm.lab.machine_view import (
     snapshot_info,
     storage_info,
     summary,
+    tools_running_status,
 )
 from vbm.lab.nfc import start_export
 from vbm.lab.objects.base import operation, prop, task_operation
@@ -45,8 +48,10 @@ class VirtualMachine(ManagedEntity):
 
     @property
     def revision(self) -> int | None:
-        """Only machines without tasks are cached: their own version tells of every other change."""
-        return None
+        return self.machine.version
+
+    def cacheable(self, path: str) -> bool:
+        return path in {"config.hardware.device", "config.hardware", "config.extraConfig"}
 
     # --- properties: whole ones, and short cuts for what inventories ask of thousands ------------------
     @prop("config")
@@ -80,6 +85,31 @@ class VirtualMachine(ManagedEntity):
     @prop("config.version", "summary.config.hwVersion")
     def hardware_version(self) -> str:
         return self.machine.config.hardware_version
+
+    @prop("config.hardware.device")
+    def devices(self) -> Any:
+        return devices(self.state, self.machine.config)
+
+    @prop("config.keyId")
+    def key_id(self) -> Any:
+        return key_id(self.machine.config.key_id) if self.machine.config.key_id else None
+
+    @prop("config.guestId", "summary.config.guestId")
+    def guest_id(self) -> str:
+        return self.machine.config.guest_id
+
+    @prop("config.extraConfig")
+    def extra_config(self) -> Any:
+        options = self.machine.config.extra_config.items()
+        return vim.option.OptionValue.Array([vim.option.OptionValue(key=key, value=text) for key, text in options])
+
+    @prop("guest.toolsRunningStatus")
+    def tools_running_status(self) -> str:
+        return tools_running_status(self.machine)
+
+    @prop("capability.changeTrackingSupported")
+    def change_tracking_supported(self) -> bool:
+        return change_tracking_supported(self.machine)
 
     @prop("runtime")
     def runtime(self) -> Any:
