@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from vbm.progress import Silent
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import NoKey
 from vbm.repository.repository import Repository
+from vbm.retry import RetryPolicy
 from vbm.vsphere.inventory import find_vm
 from vbm.vsphere.model import Credentials, Endpoint
 from vbm.vsphere.session import Session
+from vbm.vsphere.snapshots import CreatePolicy
 
 KIB, MIB = 1024, 1024**2
 CHUNK = 256 * KIB
@@ -73,7 +76,9 @@ class Rig:
 
     # -- the lab's side
 
-    def machine(self, name: str = "web01", *, disks: int = 1, size: int = 8 * MIB, on: bool = True) -> Machine:
+    def machine(
+        self, name: str = "web01", *, disks: int = 1, size: int = 8 * MIB, on: bool = True
+    ) -> Machine:
         """A VM whose disks hold random data in their first half and in the last bytes."""
         specs = []
         for number in range(disks):
@@ -106,15 +111,19 @@ class Rig:
     # -- the product's side
 
     def context(self, watcher: Silent | None = None, cancel: CancelToken | None = None) -> RunContext:
-        return RunContext.of(self.home, progress=watcher or Silent(), cancel=cancel or CancelToken())
+        context = RunContext.of(self.home, progress=watcher or Silent(), cancel=cancel or CancelToken())
+        soon = RetryPolicy(attempts=2, first_seconds=0.01)
+        return replace(context, creations=CreatePolicy(busy=soon, quiesce=soon), removals=soon)
 
     def backup(
-        self, name: str = "web01", watcher: Silent | None = None, cancel: CancelToken | None = None, **options: Any
+        self,
+        name: str = "web01",
+        watcher: Silent | None = None,
+        cancel: CancelToken | None = None,
+        **options: Any,
     ) -> BackupResult:
         vm = find_vm(self.session, name)
-        return backup_vm(
-            self.session, vm, self.repo, BackupOptions(**options), self.context(watcher, cancel)
-        )
+        return backup_vm(self.session, vm, self.repo, BackupOptions(**options), self.context(watcher, cancel))
 
     def stored(self, point: RestorePointId, key: DiskKey = DISK) -> bytes:
         reader = self.repo.disk_reader(point, key)
@@ -126,7 +135,7 @@ class Rig:
         """No snapshot of ours, nothing in the ledger, no state of a run."""
         runs = self.home / "runs"
         return (
-            not self.ours(machine)
+            not (machine.moref in self.lab.state.machines and self.ours(machine))
             and not Ledger(self.home).entries()
             and not (list(runs.iterdir()) if runs.is_dir() else [])
         )

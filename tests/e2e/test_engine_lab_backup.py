@@ -14,9 +14,10 @@ from vbm.cancel import CancelToken
 from vbm.engine.errors import NothingToBackUpError, SnapshotLostError, VmInUseError
 from vbm.engine.restore import restore_disk
 from vbm.engine.sweep import sweep
-from vbm.errors import CancelledError, VbmError
+from vbm.errors import CancelledError, NotFoundError, VbmError
 from vbm.ids import DiskKey
 from vbm.lab.machine import Machine
+from vbm.lab.model import DiskSpec
 
 
 @pytest.fixture
@@ -150,8 +151,6 @@ def test_changes_that_tracking_lost_are_found_by_the_audit(rig: Rig) -> None:
 def test_a_replaced_disk_is_read_whole(rig: Rig) -> None:
     machine = rig.machine()
     rig.backup()
-    from vbm.lab.model import DiskSpec
-
     machine.power_off()
     machine.detach_disk(2000)
     machine.attach_disk(DiskSpec(capacity_bytes=8 * MIB, key=2000))
@@ -162,8 +161,6 @@ def test_a_replaced_disk_is_read_whole(rig: Rig) -> None:
 
 
 def test_an_added_disk_is_read_whole_and_the_other_one_stays_incremental(rig: Rig) -> None:
-    from vbm.lab.model import DiskSpec
-
     machine = rig.machine()
     rig.backup()
     machine.attach_disk(DiskSpec(capacity_bytes=2 * MIB))
@@ -216,9 +213,9 @@ def test_a_lost_session_in_the_middle_of_reading_is_no_matter(rig: Rig) -> None:
 
 def test_a_machine_deleted_while_it_is_read_ends_in_a_clear_error(rig: Rig) -> None:
     machine = rig.machine()
-    rig.lab.fault(f"/folder action=delete-vm object={machine.moref} skip=6 count=1")
-    with pytest.raises(VbmError):
-        rig.backup()
+    watcher = Watcher(downloading=lambda: rig.lab.state.vanish(machine.moref))
+    with pytest.raises(NotFoundError):
+        rig.backup(watcher=watcher)
     assert not list(rig.repo.restore_points())
     assert rig.clean(machine)
 
@@ -235,7 +232,7 @@ def test_a_storage_migration_while_reading_discards_what_was_read(rig: Rig) -> N
 
 def test_a_snapshot_removed_by_somebody_while_reading_discards_what_was_read(rig: Rig) -> None:
     machine = rig.machine()
-    watcher = Watcher(compressing=lambda: machine.remove_all_snapshots())
+    watcher = Watcher(compressing=machine.remove_all_snapshots)
     with pytest.raises(SnapshotLostError, match="removed"):
         rig.backup(watcher=watcher)
     assert not list(rig.repo.restore_points())

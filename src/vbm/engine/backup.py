@@ -264,17 +264,25 @@ def _create(
     session: Session, vm: VirtualMachine, state: RunState, options: BackupOptions, context: RunContext
 ) -> VmSnapshot:
     description = f"made by vSphere Backup Manager, run {state.run_id}; removed when the backup ends"
-    try:
+
+    def create(*, quiesce: bool) -> VmSnapshot:
         return snapshots.create(
-            session, vm, state.snapshot, description, quiesce=state.quiesce, cancel=context.cancel
+            session,
+            vm,
+            state.snapshot,
+            description,
+            quiesce=quiesce,
+            cancel=context.cancel,
+            policy=context.creations,
         )
+
+    try:
+        return create(quiesce=state.quiesce)
     except snapshots.QuiesceFailedError as error:
         if not options.quiesce_fallback:
             raise
         context.progress.warn(f"{error.message}; the backup goes on crash-consistent")
-        return snapshots.create(
-            session, vm, state.snapshot, description, quiesce=False, cancel=context.cancel
-        )
+        return create(quiesce=False)
 
 
 def _frozen(snapshot: VmSnapshot, included: tuple[DiskKey, ...]) -> tuple[FrozenDisk, ...]:
@@ -293,7 +301,7 @@ def cleanup(session: Session, state: RunState, context: RunContext) -> RunState:
         return replace(state, snapshot_removed=True)
     context.progress.phase("cleanup")
     try:
-        result = snapshots.remove(session, state.vm, state.snapshot)
+        result = snapshots.remove(session, state.vm, state.snapshot, policy=context.removals)
     except VbmError as error:
         context.ledger.release(state.snapshot)
         context.progress.warn(f"{error.message} ({error.hint})" if error.hint else error.message)

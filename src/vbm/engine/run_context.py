@@ -14,6 +14,9 @@ from vbm.engine.copier import WORKERS
 from vbm.engine.ledger import Ledger
 from vbm.ids import DiskKey
 from vbm.progress import Progress, Silent
+from vbm.retry import RetryPolicy
+from vbm.vsphere.snapshot_removal import REMOVALS
+from vbm.vsphere.snapshots import CreatePolicy
 
 RESUME_WITHIN_SECONDS: Final = 24 * 3600.0
 
@@ -40,13 +43,18 @@ class BackupOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """``home`` is VBM_HOME: the ledger and the state of runs live there."""
+    """``home`` is VBM_HOME: the ledger and the state of runs live there.
+
+    ``creations`` and ``removals`` say how often a snapshot's creation and removal are tried, and after what waits.
+    """
 
     home: Path
     ledger: Ledger
     clock: Clock = field(default_factory=SystemClock)
     cancel: CancelToken = field(default_factory=CancelToken)
     progress: Progress = field(default_factory=Silent)
+    creations: CreatePolicy = field(default_factory=CreatePolicy)
+    removals: RetryPolicy = REMOVALS
 
     @classmethod
     def of(

@@ -43,7 +43,7 @@ def remove_leftover(session: Session, context: RunContext, entry: LedgerEntry) -
 def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) -> Swept:
     """Remove a snapshot that this process owns in the ledger; cross it out only once it is surely gone."""
     try:
-        _remove(session, entry)
+        _remove(session, context, entry)
     except VbmError as error:
         context.ledger.release(entry.snapshot)
         context.progress.warn(
@@ -58,10 +58,10 @@ def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) ->
     return Swept(entry.snapshot, entry.vm_name, removed=True)
 
 
-def _remove(session: Session, entry: LedgerEntry) -> None:
-    result = snapshots.remove(session, entry.vm, entry.snapshot)
+def _remove(session: Session, context: RunContext, entry: LedgerEntry) -> None:
+    result = snapshots.remove(session, entry.vm, entry.snapshot, policy=context.removals)
     if result.vm_gone and (moved := _registered_again(session, entry)) is not None:
-        snapshots.remove(session, moved, entry.snapshot)
+        snapshots.remove(session, moved, entry.snapshot, policy=context.removals)
 
 
 def _registered_again(session: Session, entry: LedgerEntry) -> MoRef | None:
