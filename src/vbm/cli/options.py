@@ -27,6 +27,10 @@ RepositoryOption = Annotated[
     str | None,
     typer.Option("--repository", help="Look in this repository only.", autocompletion=complete_repository),
 ]
+RestorePointId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The restore point's id, or an unambiguous beginning or end of it."),
+]
 _DIRECT: Final = "A repository by its address, without any database"
 RepositoryUrl = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from vbm.cli.options import (
     RecoveryKeyEnv,
     RepositoryOption,
     RepositoryUrl,
+    RestorePointId,
     Yes,
 )
 from vbm.cli.signals import cancellable
@@ -29,10 +30,6 @@ from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 
 app = group("Restore a disk to a file, or a virtual machine to vSphere.")
-Id = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The restore point's id, or an unambiguous beginning or end of it."),
-]
 
 
 class Format(StrEnum):
@@ -51,7 +48,7 @@ class Format(StrEnum):
     ),
 )
 def disk(
-    restore_point: Id,
+    restore_point: RestorePointId,
     *,
     disk: Annotated[
         str,

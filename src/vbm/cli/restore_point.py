@@ -16,6 +16,7 @@ from vbm.cli.options import (
     RecoveryKeyEnv,
     RepositoryOption,
     RepositoryUrl,
+    RestorePointId,
     Utc,
 )
 from vbm.cli.output import Column
@@ -28,10 +29,6 @@ from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 
 app = group("List, show, verify, pin and delete restore points.")
-Id = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The restore point's id, or an unambiguous beginning or end of it."),
-]
 
 
 @app.command(
@@ -70,7 +67,7 @@ def list_(
 
 @app.command("show", epilog=examples("vbm restore-point show 20261123T064837123-9f1c2ab03e --json"))
 def show(
-    restore_point: Id,
+    restore_point: RestorePointId,
     *,
     repository: RepositoryOption = None,
     as_json: Json = False,
@@ -95,7 +92,7 @@ def show(
 
 @app.command("pin", epilog=examples("vbm restore-point pin 20261123T064837123-9f1c2ab03e"))
 def pin(
-    restore_point: Id,
+    restore_point: RestorePointId,
     *,
     repository: RepositoryOption = None,
     repository_url: RepositoryUrl = None,
@@ -115,7 +112,7 @@ def pin(
 
 @app.command("unpin", epilog=examples("vbm restore-point unpin 20261123T064837123-9f1c2ab03e"))
 def unpin(
-    restore_point: Id,
+    restore_point: RestorePointId,
     *,
     repository: RepositoryOption = None,
     repository_url: RepositoryUrl = None,

@@ -25,11 +25,13 @@ from vbm.services.access import Where
 from vbm.services.backup import BackupOrder
 from vbm.services.demo_lab import BusyGuest, DemoLab, copy_sparse, file_system_is_clean, identical
 from vbm.services.repositories import Key
-from vbm.services.restore import DiskOrder, VmOrder
+from vbm.services.restore import DiskOrder
+from vbm.services.restore_vm import restore_vm
 from vbm.services.vcenters import NewVcenter
 from vbm.services.workspace import Workspace
 from vbm.settings import Settings
 from vbm.units import format_size
+from vbm.vsphere.restore_spec import RestoreSpec
 
 MARKER: Final = ".vbm-demo"
 _FIRST, _SECOND = "web01", "db01"
@@ -221,8 +223,7 @@ class _Demo:
     def _restore_vm(self, result: BackupResult, truth: Path) -> None:
         self._teller.step(f"Restore {_FIRST} as a new virtual machine, {_RESTORED}")
         with restore_points.found(self._workspace, Where(name="demo"), result.restore_point) as found:
-            order = VmOrder(vcenter="lab", name=_RESTORED)
-            restore.vm_to_vcenter(self._workspace, found, order, Silent(), self._cancel)
+            restore_vm(self._workspace, found, "lab", RestoreSpec(name=_RESTORED), Silent(), self._cancel)
         disks = self._lab.files(_RESTORED, "*-flat.vmdk")
         if len(disks) != 1:
             raise DemoFailedError(f"{_RESTORED} has {len(disks)} disks on the lab's datastore instead of one")
