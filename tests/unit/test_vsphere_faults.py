@@ -22,7 +22,7 @@ from vbm.vsphere.tls import context_for, normalise_thumbprint, show_thumbprint
     ("error", "code", "transient"),
     [
         (vim.fault.InvalidLogin(), "wrong-password", False),
-        (vim.fault.NotAuthenticated(), "session-lost", True),
+        (vim.fault.NotAuthenticated(), "vsphere-session-lost", True),
         (vim.fault.NoPermission(privilegeId="A.B"), "no-privilege", False),
         (vim.fault.RestrictedVersion(), "not-licensed", False),
         (vmodl.fault.ManagedObjectNotFound(obj=vim.VirtualMachine("vm-7")), "object-gone", False),

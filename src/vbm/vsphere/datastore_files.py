@@ -16,13 +16,13 @@ from vbm.vsphere.session import Session
 class FileRefusedError(VbmError):
     """The server does not give this file out; the message has its status."""
 
-    code = "datastore-file-refused"
+    code = "config-file-refused"
 
 
 class FileTooLargeError(VbmError):
     """The file is larger than anything it could rightly be."""
 
-    code = "datastore-file-too-large"
+    code = "config-file-too-large"
 
 
 def folder_url(path: str, datacenter: str) -> str:

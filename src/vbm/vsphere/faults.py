@@ -35,7 +35,7 @@ class WrongPasswordError(NotAllowedError):
 class SessionLostError(TransientError):
     """The session ended and a new login did not bring it back."""
 
-    code = "session-lost"
+    code = "vsphere-session-lost"
 
 
 class NoPrivilegeError(NotAllowedError):

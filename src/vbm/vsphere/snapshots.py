@@ -15,7 +15,7 @@ from vbm.errors import CancelledError, InputError, VbmError
 from vbm.ids import MoRef
 from vbm.retry import RetryPolicy, is_transient, retry
 from vbm.vsphere import tasks
-from vbm.vsphere.faults import fault_keys, fault_names, fault_text
+from vbm.vsphere.faults import ObjectGoneError, fault_keys, fault_names, fault_text
 from vbm.vsphere.model import VirtualMachine, VmSnapshot
 from vbm.vsphere.session import Session
 from vbm.vsphere.snapshot_removal import (
@@ -139,12 +139,14 @@ def _create(
             )
         )
         _wait(session, task, cancel)
+    except ObjectGoneError:
+        _log.info("vCenter forgot the task of snapshot %s; the tree tells how it ended", name)
     except VbmError as error:
         raise _explained(vm, error) from error
     made = find(session, vm.moref, name)
     if made is None:
         raise SnapshotFailedError(
-            f"vSphere reported the snapshot {name} of {vm.name} as made, but it is not in the VM's snapshot tree"
+            f"vSphere ended the task of snapshot {name} of {vm.name}, but it is not in the VM's snapshot tree"
         )
     return made
 

@@ -1,0 +1,104 @@
+"""The VMX of a restored VM: hardware and disks; adapters are added once it is registered.
+
+Keys as ESXi writes them; see the VMX files of any host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vbm.errors import InputError
+from vbm.ids import DiskKey
+from vbm.vsphere.import_spec import carried_settings
+from vbm.vsphere.restore_spec import RestoreSpec
+
+# controller type → bus in the VMX, and its virtualDev where the bus has several kinds
+_BUSES: Final = {
+    "ParaVirtualSCSIController": ("scsi", "pvscsi"),
+    "VirtualLsiLogicController": ("scsi", "lsilogic"),
+    "VirtualLsiLogicSASController": ("scsi", "lsisas1068"),
+    "VirtualBusLogicController": ("scsi", "buslogic"),
+    "VirtualAHCIController": ("sata", ""),
+    "VirtualNVMEController": ("nvme", ""),
+    "VirtualIDEController": ("ide", ""),
+}
+
+
+def vmx_settings(
+    document: Mapping[str, Any], spec: RestoreSpec, disks: Mapping[DiskKey, str], nvram: str
+) -> dict[str, str]:
+    """``disks``: the descriptor of each, beside the VMX."""
+    cpu, memory = document.get("cpu") or {}, document.get("memory") or {}
+    if not cpu.get("count") or not memory.get("size_mib"):
+        raise InputError("the restore point's configuration does not say how many CPUs or how much memory")
+    settings = {
+        "config.version": "8",
+        "virtualHW.version": str(document.get("hardware_version") or "vmx-13")
+        .removeprefix("vmx-")
+        .lstrip("0"),
+        "displayName": spec.name,
+        "guestOS": _guest(str(document.get("guest_id") or "otherGuest64")),
+        "firmware": str(document.get("firmware") or "bios"),
+        "memSize": str(memory["size_mib"]),
+        "numvcpus": str(cpu["count"]),
+        "nvram": nvram,
+        "pciBridge0.present": "TRUE",
+        "vmci0.present": "TRUE",
+    }
+    if cpu.get("cores_per_socket"):
+        settings["cpuid.coresPerSocket"] = str(cpu["cores_per_socket"])
+    if document.get("annotation"):
+        settings["annotation"] = str(document["annotation"])
+    if (document.get("boot") or {}).get("secure_boot"):
+        settings["uefi.secureBoot.enabled"] = "TRUE"
+    if not spec.keep_identity:
+        settings["uuid.action"] = "create"
+    return settings | carried_settings(document) | _disks(document, disks)
+
+
+def _guest(guest_id: str) -> str:
+    """``debian12-64`` of ``debian12_64Guest``, as the VMX spells it."""
+    return (
+        guest_id.removesuffix("Guest").replace("_64", "-64").lower()
+        if "_64" in guest_id
+        else _plain(guest_id)
+    )
+
+
+def _plain(guest_id: str) -> str:
+    name = guest_id.removesuffix("Guest").lower()
+    return {
+        "other64": "other-64",
+        "otherguest64": "other-64",
+        "otherlinux64": "otherlinux-64",
+        "ubuntu64": "ubuntu-64",
+    }.get(
+        name,
+        {"otherguest64": "other-64"}.get(
+            guest_id.lower(), name.replace("64", "-64") if name.endswith("64") else name
+        ),
+    )
+
+
+def _disks(document: Mapping[str, Any], names: Mapping[DiskKey, str]) -> dict[str, str]:
+    controllers = {c["key"]: c for c in document.get("controllers") or ()}
+    settings: dict[str, str] = {}
+    for disk in document.get("disks") or ():
+        if disk["key"] not in names:
+            continue
+        controller = controllers.get(disk["controller_key"]) or {}
+        if controller.get("type") not in _BUSES:
+            raise InputError(f"disks at a controller of type {controller.get('type')!r} can't be restored")
+        bus, device = _BUSES[controller["type"]]
+        slot = f"{bus}{controller.get('bus_number') or 0}"
+        settings[f"{slot}.present"] = "TRUE"
+        if device:
+            settings[f"{slot}.virtualDev"] = device
+            settings[f"{slot}.sharedBus"] = "none"
+        settings[f"{slot}:{disk['unit_number']}.present"] = "TRUE"
+        settings[f"{slot}:{disk['unit_number']}.fileName"] = names[DiskKey(disk["key"])]
+        settings[f"{slot}:{disk['unit_number']}.deviceType"] = (
+            "ata-hardDisk" if bus == "ide" else "scsi-hardDisk"
+        )
+    return settings
