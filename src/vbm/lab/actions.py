@@ -2,8 +2,8 @@
 
 ``expire-sessions``, ``change-certificate``, ``reset-cbt``, ``lose-cbt``, ``lose-power``, ``delete-vm``, ``vmotion``,
 ``storage-vmotion[:DATASTORE]``, ``disconnect-host``, ``reconnect-host``, ``datastore-full``, ``datastore-free``,
-``revert``, ``snapshot[:NAME]``, ``quiesce-fault[:TYPE]``, ``no-quiesce-fault``. The object is the rule's ``object=``, or
-else what the call is about: a machine (by name, id or uuid), a host or a datastore.
+``revert``, ``snapshot[:NAME]``, ``quiesce-fault[:TYPE]``, ``no-quiesce-fault``. The object is the rule's ``object=``,
+or else what the call is about: a machine (by name, id or uuid), a host or a datastore.
 """
 
 from __future__ import annotations

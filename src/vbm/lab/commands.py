@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,7 +103,7 @@ def _day(state: LabState, arguments: dict[str, Any]) -> dict[str, Any]:
     machine = state.find_machine(arguments["vm"])
     sizes = {"size_bytes": int(arguments["size_bytes"])} if arguments.get("size_bytes") else {}
     report = guest.day(machine, _disk_index(machine, arguments), int(arguments.get("seed") or 1), **sizes)
-    return {"vm": machine.name, **(asdict(report) if is_dataclass(report) else {})}
+    return {"vm": machine.name, **asdict(report)}
 
 
 def _dump(state: LabState, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vbm.clock import Clock
+from vbm.lab.event_log import EventLog
 from vbm.lab.events import Events
 from vbm.lab.faults import Rules
 from vbm.lab.leases import Leases
@@ -62,6 +63,7 @@ class Context:
     """One lab's state and everything that lives only as long as its process."""
 
     state: LabState
+    event_log: EventLog
     clock: Clock
     rules: Rules
     users: Users
@@ -86,7 +88,7 @@ class Context:
 
     def log(self, event: str, **fields: object) -> None:
         """One line in ``events.jsonl``."""
-        self.state.log(event, **fields)
+        self.event_log.write(event, fields)
 
 
 def who(session: UserSession | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vbm.lab.context import Context, who
@@ -102,13 +103,13 @@ def _start_task(context: Context, call: Call, target: ManagedObject, rules: tupl
     task.effects = {rule.effect: rule.value for rule in inner}
 
     def body(running: Task) -> Any:
-        return _work(context, call, target, inner, lambda: work(target, call, running))
+        return _work(context, inner, lambda: work(target, call, running))
 
     context.tasks.run(task, body, to_fault)
     return reference("Task", task.moid)
 
 
-def _work(context: Context, call: Call, target: ManagedObject, rules: list[Rule], work: Any) -> Any:
+def _work(context: Context, rules: list[Rule], work: Callable[[], Any]) -> Any:
     if context.options.task_delay_seconds:
         context.stopping.wait(context.options.task_delay_seconds)
     for rule in rules:

@@ -66,11 +66,8 @@ class Rule:
         """Whether it is about this method or path and one of these object names."""
         mine = self.target.casefold()
         given = target.casefold()
-        if mine.startswith("/"):
-            hit = given.startswith(mine) or fnmatchcase(given, mine)
-        else:
-            hit = fnmatchcase(given, mine)
-        if not hit:
+        below = mine.startswith("/") and given.startswith(mine)
+        if not below and not fnmatchcase(given, mine):
             return False
         wanted = self.object_name.casefold()
         return not wanted or any(fnmatchcase(name.casefold(), wanted) for name in names)

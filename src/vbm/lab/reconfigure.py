@@ -13,8 +13,9 @@ from vbm.lab.model import Nic
 from vbm.lab.state import LabState
 from vbm.lab.vmodl import vim
 
-_DISK = vim.vm.device.VirtualDisk
-_CARD = vim.vm.device.VirtualEthernetCard
+_DISK: Any = vim.vm.device.VirtualDisk
+_CARD: Any = vim.vm.device.VirtualEthernetCard
+_CONTROLLERS: Any = tuple(CONTROLLER_TYPES.values())
 
 
 def reconfigure(state: LabState, machine: Machine, spec: Any) -> None:
@@ -59,7 +60,7 @@ def _remove(machine: Machine, changes: list[Any]) -> None:
             continue
         if isinstance(change.device, _DISK):
             machine.detach_disk(change.device.key, delete_files=change.fileOperation == "destroy")
-        elif isinstance(change.device, tuple(CONTROLLER_TYPES.values())):
+        elif isinstance(change.device, _CONTROLLERS):
             controllers.add(change.device.key)
         elif isinstance(change.device, _CARD):
             cards.add(change.device.key)
@@ -93,7 +94,7 @@ def _edit_devices(state: LabState, machine: Machine, changes: list[Any]) -> None
         elif isinstance(change.device, _CARD):
             edited = nic(state, change.device, change.device.key)
             machine.set_nics([edited if card.key == edited.key else card for card in machine.config.nics])
-        elif isinstance(change.device, tuple(CONTROLLER_TYPES.values())):
+        elif isinstance(change.device, _CONTROLLERS):
             shared = getattr(change.device, "sharedBus", None)
             machine.set_controllers(
                 [

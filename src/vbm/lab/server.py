@@ -18,10 +18,11 @@ from vbm.lab.context import Changes, Context, Options
 from vbm.lab.control_socket import ControlSocket
 from vbm.lab.endpoint import serve_sdk
 from vbm.lab.errors import make_fault
+from vbm.lab.event_log import EventLog
 from vbm.lab.faults import Rule, Rules
 from vbm.lab.http_folder import serve_folder
 from vbm.lab.http_nfc import serve_nfc
-from vbm.lab.http_server import HttpServer
+from vbm.lab.http_server import HttpServer, Serve
 from vbm.lab.injection import act
 from vbm.lab.leases import Leases
 from vbm.lab.machine import Machine
@@ -65,7 +66,7 @@ class Lab:
         self.state = _open_state(self.directory, self.options.preset, self.clock)
         self.context = self._context()
         self._pem = tls.ensure_certificate(self.directory, self.clock)
-        routes = {
+        routes: dict[str, Serve] = {
             "/sdk": serve_sdk,
             "/folder": serve_folder,
             "/nfc": serve_nfc,
@@ -91,6 +92,7 @@ class Lab:
         changes = Changes()
         return Context(
             state=self.state,
+            event_log=EventLog(self.directory / "events.jsonl", self.clock),
             clock=self.clock,
             rules=Rules(self.directory / "faults.json"),
             users=Users(self.directory, self.options.password),
@@ -128,6 +130,7 @@ class Lab:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
+        self.context.event_log.close()
         self.state.close()
 
     def __enter__(self) -> Self:

@@ -13,14 +13,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vbm.clock import Clock
+from vbm.lab.privileges import BACKUP, READ_ONLY
 
 COOKIE = "vmware_soap_session"
 TICKET_COOKIE = "vmware_cgi_ticket"
 IDLE_SECONDS = 1800.0
 TICKET_SECONDS = 120.0
-
-ANYBODY = frozenset({"System.Anonymous"})
-READ_ONLY = frozenset({"System.Anonymous", "System.View", "System.Read", "Sessions.ValidateSession"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,8 @@ class _Ticket:
 
 
 class Users:
-    """The accounts of one state folder, in ``credentials.json`` (0600): an administrator and a read-only one."""
+    """The accounts of one state folder, in ``credentials.json`` (0600): an administrator, one who may back
+    up and no more, and one who may only look."""
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
         self._path = folder / "credentials.json"
@@ -70,6 +69,7 @@ class Users:
         document = {
             "administrator@vsphere.local": {"password": password, "privileges": ["*"]},
             "readonly@vsphere.local": {"password": password, "privileges": sorted(READ_ONLY)},
+            "backup@vsphere.local": {"password": password, "privileges": sorted(BACKUP)},
         }
         temporary = self._path.with_suffix(".tmp")
         temporary.touch(mode=0o600)

@@ -7,9 +7,10 @@ from typing import Any
 import pyVmomi
 import pyVmomi.VmomiSupport
 
-vim: Any = pyVmomi.vim
-vmodl: Any = pyVmomi.vmodl
-support: Any = pyVmomi.VmomiSupport
+_pyvmomi: Any = pyVmomi
+vim: Any = _pyvmomi.vim
+vmodl: Any = _pyvmomi.vmodl
+support: Any = _pyvmomi.VmomiSupport
 
 NEWEST: str = support.newestVersions.GetName("vim")
 XML_NAMESPACE = "urn:vim25"

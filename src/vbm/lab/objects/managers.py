@@ -7,6 +7,7 @@ from typing import Any
 from vbm.lab.errors import refusal
 from vbm.lab.objects.base import ManagedObject, operation, prop
 from vbm.lab.objects.entity import field_definitions
+from vbm.lab.privileges import EVERYTHING
 from vbm.lab.soap import Call
 from vbm.lab.vmodl import reference, support, vim
 
@@ -88,7 +89,7 @@ class AuthorizationManager(ManagedObject):
         user = self.context.users.find(call.args.userName)
         if user is None:
             raise refusal("UserNotFound", f"no user {call.args.userName}", principal=call.args.userName)
-        names = sorted(PRIVILEGES if "*" in user.privileges else user.privileges)
+        names = sorted(EVERYTHING if "*" in user.privileges else user.privileges)
         return [
             vim.AuthorizationManager.UserPrivilegeResult(entity=entity, privileges=names)
             for entity in call.args.entities
@@ -104,12 +105,6 @@ class AuthorizationManager(ManagedObject):
         return vim.AuthorizationManager.PrivilegeAvailability(
             privId=privilege, isGranted=bool(user.may(privilege))
         )
-
-
-# What a user who may do everything has, as far as backup and restore ask.
-PRIVILEGES = frozenset(
-    ["System.Anonymous", "System.Read", "System.View", "Sessions.ValidateSession", "Datastore.Browse", "Datastore.FileManagement", "Datastore.AllocateSpace", "VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot", "VirtualMachine.State.RevertToSnapshot", "VirtualMachine.Config.ChangeTracking", "VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.AddExistingDisk", "VirtualMachine.Config.RemoveDisk", "VirtualMachine.Config.AdvancedConfig", "VirtualMachine.Config.DiskLease", "VirtualMachine.Config.Settings", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Rename", "VirtualMachine.Provisioning.DiskRandomRead", "VirtualMachine.Provisioning.DiskRandomAccess", "VirtualMachine.Provisioning.GetVmFiles", "VirtualMachine.Provisioning.PutVmFiles", "VirtualMachine.Inventory.Create", "VirtualMachine.Inventory.Register", "VirtualMachine.Inventory.Unregister", "VirtualMachine.Inventory.Delete", "VirtualMachine.Interact.PowerOn", "VirtualMachine.Interact.PowerOff", "Resource.AssignVMToPool", "Resource.ColdMigrate", "Resource.HotMigrate", "Network.Assign", "VApp.Export", "VApp.Import", "Host.Config.Storage", "Global.DisableMethods", "Global.EnableMethods", "Global.Licenses", "Global.ManageCustomFields", "Global.SetCustomField", "Folder.Create", "Folder.Delete", "Cryptographer.Access", "StorageProfile.View", "StorageProfile.Update"]
-)
 
 
 class LicenseManager(ManagedObject):

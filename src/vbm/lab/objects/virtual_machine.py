@@ -101,7 +101,9 @@ class VirtualMachine(ManagedEntity):
     @prop("config.extraConfig")
     def extra_config(self) -> Any:
         options = self.machine.config.extra_config.items()
-        return vim.option.OptionValue.Array([vim.option.OptionValue(key=key, value=text) for key, text in options])
+        return vim.option.OptionValue.Array(
+            [vim.option.OptionValue(key=key, value=text) for key, text in options]
+        )
 
     @prop("guest.toolsRunningStatus")
     def tools_running_status(self) -> str:
