@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from vbm.cancel import CancelToken
 from vbm.errors import NotFoundError, VbmError
 from vbm.ids import MoRef
 from vbm.vsphere import tasks
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _NVRAM: Final = "vm.nvram"
+_UNDO_WAITS: Final = (0.0, 0.2, 1.0, 3.0, 10.0)
 
 
 def finish(job: Job, moref: MoRef) -> MoRef:
@@ -43,19 +45,22 @@ def remove_half_made(job: Job, moref: str) -> None:
     """
     if not moref:
         return
-    try:
-        task = job.session.call(lambda _c: job.session.vm(moref).Destroy_Task())
-        tasks.wait_for(job.session, task)
-    except NotFoundError:
-        return
-    except VbmError as error:
-        if _gone(job, moref):
+    problem: VbmError | None = None
+    for wait_seconds in _UNDO_WAITS:
+        CancelToken().wait(wait_seconds)  # a cancelled restore is undone all the same
+        try:
+            task = job.session.call(lambda _c: job.session.vm(moref).Destroy_Task())
+            tasks.wait_for(job.session, task)
             return
-        raise HalfMadeVmError(
-            f"the restore failed, and the half-made VM {job.spec.name!r} ({moref}) could not be removed: "
-            f"{error.message}",
-            hint="delete it from disk in the vSphere Client",
-        ) from error
+        except VbmError as error:
+            if isinstance(error, NotFoundError) or _gone(job, moref):
+                return
+            problem = error
+    raise HalfMadeVmError(
+        f"the restore failed, and the half-made VM {job.spec.name!r} ({moref}) could not be removed: "
+        f"{problem.message if problem else ''}",
+        hint="delete it from disk in the vSphere Client",
+    ) from problem
 
 
 def _gone(job: Job, moref: str) -> bool:

@@ -5,6 +5,7 @@ Keys as ESXi writes them; see the VMX files of any host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -58,27 +59,10 @@ def vmx_settings(
 
 
 def _guest(guest_id: str) -> str:
-    """``debian12-64`` of ``debian12_64Guest``, as the VMX spells it."""
-    return (
-        guest_id.removesuffix("Guest").replace("_64", "-64").lower()
-        if "_64" in guest_id
-        else _plain(guest_id)
-    )
-
-
-def _plain(guest_id: str) -> str:
-    name = guest_id.removesuffix("Guest").lower()
-    return {
-        "other64": "other-64",
-        "otherguest64": "other-64",
-        "otherlinux64": "otherlinux-64",
-        "ubuntu64": "ubuntu-64",
-    }.get(
-        name,
-        {"otherguest64": "other-64"}.get(
-            guest_id.lower(), name.replace("64", "-64") if name.endswith("64") else name
-        ),
-    )
+    """``debian12-64`` of ``debian12_64Guest``, nearly as the VMX spells all; the exact id is set afterwards."""
+    if guest_id == "otherGuest64":
+        return "other-64"
+    return re.sub(r"_?64$", "-64", guest_id.removesuffix("Guest")).lower()
 
 
 def _disks(document: Mapping[str, Any], names: Mapping[DiskKey, str]) -> dict[str, str]:
@@ -98,7 +82,7 @@ def _disks(document: Mapping[str, Any], names: Mapping[DiskKey, str]) -> dict[st
             settings[f"{slot}.sharedBus"] = "none"
         settings[f"{slot}:{disk['unit_number']}.present"] = "TRUE"
         settings[f"{slot}:{disk['unit_number']}.fileName"] = names[DiskKey(disk["key"])]
-        settings[f"{slot}:{disk['unit_number']}.deviceType"] = (
-            "ata-hardDisk" if bus == "ide" else "scsi-hardDisk"
-        )
+        if device or bus == "ide":
+            kind = "ata-hardDisk" if bus == "ide" else "scsi-hardDisk"
+            settings[f"{slot}:{disk['unit_number']}.deviceType"] = kind
     return settings

@@ -13,7 +13,7 @@ from typing import Any, Final
 from vbm.cancel import CancelToken
 from vbm.disk.extents import ExtentKind, total_bytes
 from vbm.disk.reader import DiskReader
-from vbm.errors import InputError, TransientError, VbmError
+from vbm.errors import InputError
 from vbm.ids import DiskKey, MoRef
 from vbm.progress import Progress, Silent
 from vbm.retry import RetryPolicy
@@ -25,7 +25,6 @@ from vbm.vsphere.faults import (
     HostUnreachableError,
     NoSpaceError,
     UnsupportedCallError,
-    VsphereFaultError,
     WrongThumbprintError,
 )
 from vbm.vsphere.import_spec import DiskPlan, new_vm
@@ -191,7 +190,3 @@ def _fill(job: Job, lease: NfcLease, addresses: Mapping[DiskKey, str]) -> None:
         sent[str(key)] = upload(job.session, lease, address, reader, job.advance(key), job.cancel)
         before += reader.capacity_bytes
     check_manifest(lease.manifest(), {str(k): d for k, d in devices.items()}, sent)
-
-
-def is_transient(error: Exception) -> bool:
-    return isinstance(error, (TransientError, VsphereFaultError)) and isinstance(error, VbmError)

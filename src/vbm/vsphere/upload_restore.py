@@ -21,7 +21,7 @@ from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.datastore_put import put, put_bytes
 from vbm.vsphere.faults import VsphereFaultError
 from vbm.vsphere.finish_restore import reconfigure, remove_half_made
-from vbm.vsphere.import_spec import adapters
+from vbm.vsphere.import_spec import adapters, carried_settings
 from vbm.vsphere.new_vmx import vmx_settings
 from vbm.vsphere.restore_placement import network_backing, wire_name
 from vbm.vsphere.restore_spec import RestoreFailedError
@@ -48,8 +48,13 @@ def restore(job: Job) -> MoRef:
             job.placement.networks,
             lambda network: network_backing(job.session, network),
         )
-        if changes:
-            reconfigure(job, job.session.vm(made), vim.vm.ConfigSpec(deviceChange=changes))
+        settings = carried_settings(job.document).items()
+        change = vim.vm.ConfigSpec(
+            deviceChange=changes,
+            guestId=job.document.get("guest_id") or None,
+            extraConfig=[vim.option.OptionValue(key=key, value=value) for key, value in settings],
+        )
+        reconfigure(job, job.session.vm(made), change)
     except BaseException:
         remove_half_made(job, made)
         _delete_folder(job, folder)
