@@ -81,7 +81,7 @@ def test_how_long_ago_is_told_roughly() -> None:
 
 def test_progress_lines_tell_amount_share_rate_and_time_left() -> None:
     clock = VirtualClock()
-    lines = Lines(clock)
+    lines = Lines(clock=clock)
     lines.disk(DiskKey(2000), "Hard disk 1", 1 << 30)
     lines.disk(DiskKey(2001), "Hard disk 2", 1 << 30)
     clock.advance(4)

@@ -110,11 +110,10 @@ def facts(pairs: Iterable[tuple[str, object]], *, title: str = "") -> None:
     console.print(grid)
 
 
-def when(moment: datetime, *, utc: bool) -> str:
+def when(moment: datetime, *, utc: bool, seconds: bool = True) -> str:
     """A time for people: in this machine's zone, or in UTC and saying so."""
-    if utc:
-        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return moment.astimezone(UTC).strftime(f"{form}Z") if utc else moment.astimezone().strftime(form)
 
 
 def ago(moment: datetime, clock: Clock | None = None) -> str:

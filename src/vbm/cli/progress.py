@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +11,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -33,48 +32,29 @@ PHASES: Final = {
     "cleanup": "Cleaning up",
     "done": "Done",
 }
+RESTORE_PHASES: Final = PHASES | {"downloading": "Restoring", "committing": "Finishing"}
 
 
 @contextmanager
-def shown(*, quiet: bool = False) -> Iterator[Listener]:
-    """A listener for one run, in the form that suits standard error. ``quiet``: warnings only."""
-    if quiet:
-        yield WarningsOnly()
-    elif err().is_terminal:
-        with Bars() as bars:
+def shown(words: Mapping[str, str] = PHASES) -> Iterator[Listener]:
+    """A listener for one run, in the form that suits standard error. ``words``: what phases are called."""
+    if err().is_terminal:
+        with Bars(words) as bars:
             yield bars
     else:
-        with Lines() as lines:
+        with Lines(words) as lines:
             yield lines
-
-
-class WarningsOnly:
-    """Says nothing but warnings."""
-
-    def phase(self, name: str) -> None:
-        pass
-
-    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:
-        pass
-
-    def advance(self, key: DiskKey, size_bytes: int) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        say(f"Warning: {clean(message)}", style="yellow")
 
 
 class Bars:
     """One bar for each disk under a line that names the phase. Thread-safe, as rich's bars are."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Mapping[str, str] = PHASES) -> None:
+        self._words = words
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            TaskProgressColumn(markup=False),
+            TextColumn("{task.percentage:>3.0f} %", markup=False),
             TextColumn("{task.fields[amount]}", markup=False, justify="right"),
             TimeRemainingColumn(compact=True),
             console=err(),
@@ -95,7 +75,7 @@ class Bars:
     def phase(self, name: str) -> None:
         if name not in {self._phase, "done"}:
             self._phase = name
-            self._progress.console.print(Text(PHASES.get(name, name), style="bold"))
+            self._progress.console.print(Text(self._words.get(name, name), style="bold"))
 
     def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:
         with self._lock:
@@ -127,7 +107,8 @@ class Bars:
 class Lines:
     """Plain lines: each phase, each remark, and every few seconds where all disks together stand."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, words: Mapping[str, str] = PHASES, clock: Clock | None = None) -> None:
+        self._words = words
         self._clock = clock or SystemClock()
         self._totals: dict[DiskKey, int] = {}
         self._done = 0
@@ -149,7 +130,7 @@ class Lines:
     def phase(self, name: str) -> None:
         if name not in {self._phase, "done"}:
             self._phase = name
-            say(PHASES.get(name, name))
+            say(self._words.get(name, name))
 
     def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:  # noqa: ARG002
         with self._lock:

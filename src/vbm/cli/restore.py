@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vbm.cli import access, output, progress
+from vbm.cli import access, output, progress, restore_vm
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import (
@@ -86,7 +86,7 @@ def disk(
         if force and to.exists():
             confirmed(f"{to} exists and will be replaced.", "Replace it?", yes=yes)
         began = clock.monotonic()
-        with progress.shown() as listener:
+        with progress.shown(progress.RESTORE_PHASES) as listener:
             done = restores.disk_to_file(found, order, listener, cancel)
     seconds = clock.monotonic() - began
     if as_json:
@@ -104,3 +104,6 @@ def disk(
         return
     size = f"{format_size(done.capacity_bytes)}, {format_size(done.bytes_written)} of it data"
     output.result(f"Restored disk {done.disk_key} to {done.path}: {size}, in {format_duration(seconds)}.")
+
+
+app.command("vm", epilog=restore_vm.EXAMPLES)(restore_vm.vm)

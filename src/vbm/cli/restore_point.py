@@ -140,11 +140,11 @@ def _show(found: list[Listed], *, utc: bool) -> None:
         Column("Id", whole=True),
         Column("VM"),
         Column("Repository", from_width=0 if several else 100),
-        Column("Started", from_width=100),
-        Column("Read", from_width=80),
+        Column("Started"),
+        Column("Read", from_width=100),
         Column("Size", right=True),
         Column("New", right=True),
-        Column("Marks"),
+        Column("Marks", from_width=0 if any(p.pinned or p.verified for p in found) else 100),
     )
     output.table(columns, [_row(p, utc=utc) for p in found])
 
@@ -156,7 +156,7 @@ def _row(point: Listed, *, utc: bool) -> tuple[object, ...]:
         m.restore_point_id,
         m.vm_name,
         point.repository,
-        output.when(m.started, utc=utc),
+        output.when(m.started, utc=utc, seconds=False),
         m.read_mode,
         format_size(m.size_bytes),
         format_size(m.bytes.new),

@@ -90,14 +90,14 @@ def vm(
             keep_identity=in_place,
             in_place=in_place,
         )
-        spec.check()
+        restore_vm.check(spec)
         if dry_run:
             _show_plan(found.manifest, spec, vcenter, as_json=as_json)
             return
         if in_place:
             confirmed(_loss(found.manifest, vcenter), "Replace it?", yes=yes)
         began = clock.monotonic()
-        with progress.shown() as listener:
+        with progress.shown(progress.RESTORE_PHASES) as listener:
             done = restore_vm.restore_vm(workspace, found, vcenter, spec, listener, cancel)
     _show(found.manifest, done, clock.monotonic() - began, as_json=as_json)
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from vbm.cancel import CancelToken
-from vbm.errors import DamagedError
+from vbm.errors import DamagedError, InputError
 from vbm.ids import DiskKey, MoRef
 from vbm.progress import Progress
 from vbm.repository.chunks import StoredDisk
@@ -29,6 +29,16 @@ class RestoredVm:
     capacity_bytes: int
 
 
+def check(spec: RestoreSpec) -> None:
+    """Raises InputError for what no vCenter could do, before anybody is asked anything."""
+    spec.check()
+    if spec.in_place:
+        raise InputError(
+            "restoring over an existing VM is not possible yet",
+            hint="restore it as a new one with --name, check that, then remove the old one",
+        )
+
+
 def restore_vm(
     workspace: Workspace,
     found: Found,
@@ -38,7 +48,7 @@ def restore_vm(
     cancel: CancelToken,
 ) -> RestoredVm:
     """Make the VM from the restore point. What a failure leaves half made is removed again by the import."""
-    spec.check()
+    check(spec)
     manifest = found.manifest
     if not manifest.config:
         raise DamagedError(
@@ -53,7 +63,12 @@ def restore_vm(
             if entry.disk_key is not None:
                 reader = found.repository.disk_reader(manifest.restore_point_id, entry.disk_key)
                 disks[entry.disk_key] = stack.enter_context(closing(reader))
-        moref = import_vm(session, manifest.config, disks, spec, progress, cancel)
+        files = {
+            entry.path: found.repository.read_file(manifest.restore_point_id, entry.path)
+            for entry in manifest.files
+            if not entry.is_disk
+        }
+        moref = import_vm(session, manifest.config, disks, spec, progress, cancel, files=files)
         return RestoredVm(
             name=spec.name,
             moref=moref,
