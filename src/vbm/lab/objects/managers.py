@@ -17,10 +17,6 @@ class EventManager(ManagedObject):
 
     type_name = "EventManager"
 
-    @prop("description")
-    def description(self) -> Any:
-        return vim.event.EventDescription()
-
     @prop("latestEvent")
     def latest_event(self) -> Any:
         events = self.context.events.all()
@@ -52,10 +48,6 @@ def _wanted(event: Any, spec: Any) -> bool:
 
 class AuthorizationManager(ManagedObject):
     type_name = "AuthorizationManager"
-
-    @prop("description")
-    def description(self) -> Any:
-        return vim.AuthorizationDescription()
 
     @prop("roleList")
     def role_list(self) -> Any:
