@@ -14,14 +14,43 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
-from vbm.catalog import repositories, schema, vcenters
+from vbm.catalog import (
+    audit,
+    channels,
+    deliveries,
+    executions,
+    jobs,
+    preferences,
+    repositories,
+    restore_points,
+    run_log,
+    runs,
+    schema,
+    snapshots,
+    vcenters,
+    workers,
+)
 from vbm.catalog.base import Base
 from vbm.catalog.engine import READ_ONLY, connect, parse_url
 from vbm.catalog.faults import explained
 
 # One module per aggregate; naming them here loads every table for the migrations.
 METADATA: Final[MetaData] = Base.metadata
-_AGGREGATES: Final = (vcenters, repositories)
+_AGGREGATES: Final = (
+    vcenters,
+    repositories,
+    jobs,
+    executions,
+    runs,
+    run_log,
+    restore_points,
+    snapshots,
+    channels,
+    deliveries,
+    audit,
+    workers,
+    preferences,
+)
 
 
 class Catalog:

@@ -1,0 +1,223 @@
+"""Runs: one backup of one VM each. The table is the truth that people see, and the queue that workers take from.
+
+A worker owns a run through its ``token``: taking the run over raises the token, so that a process that was thought
+dead can find out that it no longer owns it. Ids sort by time; lists page by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, String, Text, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from vbm.catalog.base import Base, UtcTime
+from vbm.catalog.errors import UnknownNameError
+
+LIVE: Final = ("queued", "running")
+ENDED: Final = ("succeeded", "warning", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """``document`` is the job document as it was at the start. ``snapshot_state``: none, present, removed or left."""
+
+    id: str
+    execution_id: str
+    job_id: str
+    job_name: str
+    vm_uuid: str
+    vm_name: str
+    vcenter_id: str
+    repository_id: str
+    datastores: tuple[str, ...]
+    document: dict[str, Any]
+    created: datetime
+    trigger: str = "manual"
+    priority: int = 100
+    state: str = "queued"
+    phase: str = ""
+    bytes_total: int = 0
+    bytes_done: int = 0
+    started: datetime | None = None
+    reading_since: datetime | None = None
+    finished: datetime | None = None
+    attempts: int = 0
+    worker_id: str = ""
+    token: int = 0
+    cancel_requested_at: datetime | None = None
+    cancel_reason: str = ""
+    deadline: datetime | None = None
+    error_code: str = ""
+    error_message: str = ""
+    error_hint: str = ""
+    restore_point_id: str = ""
+    snapshot_state: str = "none"
+    warnings: tuple[str, ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class RunRow(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("ix_runs_job", "job_id", "id"),
+        Index("ix_runs_state", "state", "id"),
+        Index("ix_runs_vm", "vm_uuid", "id"),
+        Index("ix_runs_execution", "execution_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    execution_id: Mapped[str] = mapped_column(String(40))
+    job_id: Mapped[str] = mapped_column(String(40))
+    job_name: Mapped[str] = mapped_column(String(200))
+    vm_uuid: Mapped[str] = mapped_column(String(64))
+    vm_name: Mapped[str] = mapped_column(Text)
+    vcenter_id: Mapped[str] = mapped_column(String(40))
+    repository_id: Mapped[str] = mapped_column(String(40))
+    datastores: Mapped[list[str]] = mapped_column(JSON)
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    trigger: Mapped[str] = mapped_column(String(20))
+    priority: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(20))
+    phase: Mapped[str] = mapped_column(String(20))
+    bytes_total: Mapped[int] = mapped_column(BigInteger)
+    bytes_done: Mapped[int] = mapped_column(BigInteger)
+    started: Mapped[datetime | None] = mapped_column(UtcTime)
+    reading_since: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished: Mapped[datetime | None] = mapped_column(UtcTime)
+    attempts: Mapped[int] = mapped_column(Integer)
+    worker_id: Mapped[str] = mapped_column(String(40))
+    token: Mapped[int] = mapped_column(Integer)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    cancel_reason: Mapped[str] = mapped_column(Text)
+    deadline: Mapped[datetime | None] = mapped_column(UtcTime)
+    error_code: Mapped[str] = mapped_column(String(60))
+    error_message: Mapped[str] = mapped_column(Text)
+    error_hint: Mapped[str] = mapped_column(Text)
+    restore_point_id: Mapped[str] = mapped_column(String(40))
+    snapshot_state: Mapped[str] = mapped_column(String(20))
+    warnings: Mapped[list[str]] = mapped_column(JSON)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+_TUPLES: Final = ("datastores", "warnings")
+
+
+def _record(row: RunRow) -> RunRecord:
+    values: dict[str, Any] = {slot: getattr(row, slot) for slot in RunRecord.__dataclass_fields__}
+    return RunRecord(**values | {name: tuple(values[name]) for name in _TUPLES})
+
+
+def insert_runs(session: Session, records: Iterable[RunRecord]) -> None:
+    """Store new runs."""
+    for record in records:
+        values = {slot: getattr(record, slot) for slot in RunRecord.__dataclass_fields__}
+        session.add(RunRow(**values | {name: list(values[name]) for name in _TUPLES}))
+    session.flush()
+
+
+def find_run(session: Session, run_id: str) -> RunRecord | None:
+    row = session.get(RunRow, run_id)
+    return None if row is None else _record(row)
+
+
+def run_by_id(session: Session, given: str) -> RunRecord:
+    """The run of that id, or of an unambiguous beginning or end of one. Raises UnknownNameError."""
+    exact = find_run(session, given)
+    if exact is not None:
+        return exact
+    text = given.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    fits = RunRow.id.like(f"{text}%", escape="\\") | RunRow.id.like(f"%{text}", escape="\\")
+    found = session.scalars(select(RunRow).where(fits).limit(2)).all() if len(given) >= 4 else []
+    if len(found) == 1:
+        return _record(found[0])
+    what = "several runs fit" if found else "there is no run"
+    raise UnknownNameError(f"{what} {given!r}", hint="vbm run list shows their ids")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What to list. ``before`` is the id after which the last page ended."""
+
+    states: Sequence[str] = ()
+    job_id: str = ""
+    vm: str = ""  # name or instance UUID
+    execution_id: str = ""
+    before: str = ""
+    limit: int = 100
+
+
+def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
+    """The newest first."""
+    query = select(RunRow)
+    if wanted.states:
+        query = query.where(RunRow.state.in_(wanted.states))
+    if wanted.job_id:
+        query = query.where(RunRow.job_id == wanted.job_id)
+    if wanted.vm:
+        query = query.where((RunRow.vm_uuid == wanted.vm.lower()) | (RunRow.vm_name == wanted.vm))
+    if wanted.execution_id:
+        query = query.where(RunRow.execution_id == wanted.execution_id)
+    if wanted.before:
+        query = query.where(RunRow.id < wanted.before)
+    return [_record(row) for row in session.scalars(query.order_by(RunRow.id.desc()).limit(wanted.limit))]
+
+
+def live_runs(session: Session) -> list[RunRecord]:
+    """Queued and running ones, in the order in which they are to be taken."""
+    query = select(RunRow).where(RunRow.state.in_(LIVE)).order_by(RunRow.priority, RunRow.id)
+    return [_record(row) for row in session.scalars(query)]
+
+
+def count_by_state(session: Session, execution_id: str) -> dict[str, int]:
+    """How many runs of one execution are in each state."""
+    query = select(RunRow.state, func.count()).where(RunRow.execution_id == execution_id)
+    return {state: int(count) for state, count in session.execute(query.group_by(RunRow.state))}
+
+
+def take_run(session: Session, run: RunRecord, worker_id: str, now: datetime) -> int:
+    """This worker owns the run now; answers its token. The caller holds the admission lock."""
+    token = run.token + 1
+    values: dict[str, Any] = {"state": "running", "worker_id": worker_id, "token": token}
+    if run.started is None:
+        values |= {"started": now, "phase": "connecting"}
+        seconds = int(run.document.get("deadline_seconds") or 0)
+        if seconds:
+            values["deadline"] = now + timedelta(seconds=seconds)
+    session.execute(update(RunRow).where(RunRow.id == run.id).values(**values))
+    return token
+
+
+def change_run(session: Session, run_id: str, token: int, values: Mapping[str, Any]) -> bool:
+    """Change a run that this token owns; False where somebody else owns it by now."""
+    changed: Any = session.execute(
+        update(RunRow).where(RunRow.id == run_id, RunRow.token == token).values(**values)
+    )
+    return int(changed.rowcount) == 1
+
+
+def hand_back(session: Session, worker_id: str) -> list[str]:
+    """Running runs of that worker wait for another one; their ids. Raising the token fences it off."""
+    owned = (RunRow.worker_id == worker_id) & (RunRow.state == "running")
+    ids = list(session.scalars(select(RunRow.id).where(owned)))
+    session.execute(
+        update(RunRow).where(RunRow.id.in_(ids)).values(state="queued", worker_id="", token=RunRow.token + 1)
+    )
+    return ids
+
+
+def request_cancel(session: Session, run_id: str, reason: str, now: datetime) -> bool:
+    """Ask a live run to stop: a queued one that never began ends at once. False where it has ended."""
+    row = session.get(RunRow, run_id)
+    if row is None or row.state in ENDED:
+        return False
+    if row.cancel_requested_at is None:
+        row.cancel_requested_at, row.cancel_reason = now, reason
+    if row.state == "queued" and row.started is None:
+        row.state, row.finished, row.phase = "cancelled", now, "done"
+        row.error_code, row.error_message = "cancelled", f"cancelled before it began: {reason}"
+    return True
