@@ -1,0 +1,125 @@
+"""Notification channels: add, list, test, remove. Addresses carry passwords, so they are sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from vbm.catalog.channels import (
+    ChannelRecord,
+    all_channels,
+    channel_by_name,
+    delete_channel,
+    insert_channel,
+)
+from vbm.catalog.deliveries import DeliveryRecord, last_deliveries
+from vbm.catalog.names import checked_name
+from vbm.errors import InputError
+from vbm.ids import new_id
+from vbm.notifications.channels import Channel, open_sender
+from vbm.notifications.events import Event, EventKind
+from vbm.policy.job import DEFAULT_EVENTS, EVENTS
+from vbm.services import trail
+from vbm.services.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class NewChannel:
+    """``events``: what it is told of every job; empty for a channel that only jobs name."""
+
+    name: str
+    url: str = field(repr=False)
+    kind: str = "apprise"
+    secret: str = field(default="", repr=False)
+    events: Sequence[str] = DEFAULT_EVENTS
+    allow_loopback: bool = True
+
+
+def add(workspace: Workspace, new: NewChannel) -> ChannelRecord:
+    """Remember a channel whose address can be one; nothing is sent. Raises InputError."""
+    name = checked_name(new.name)
+    unknown = [event for event in new.events if event not in EVENTS]
+    if unknown:
+        raise InputError(f"there is no event {unknown[0]!r}", hint=f"use some of {', '.join(EVENTS)}")
+    open_sender(Channel(name, new.url, new.kind, new.secret, allow_loopback=new.allow_loopback))
+    now = workspace.clock.now()
+    record_id = new_id(now)
+    record = ChannelRecord(
+        id=record_id,
+        name=name,
+        kind=new.kind,
+        shown=_shown(new.url),
+        events=tuple(new.events),
+        allow_loopback=new.allow_loopback,
+        created=now,
+        sealed_url=workspace.vault.seal(new.url, _context(record_id, "url")),
+        sealed_secret=workspace.vault.seal(new.secret, _context(record_id, "secret")) if new.secret else "",
+    )
+    with workspace.catalog.writing() as session:
+        insert_channel(session, record)
+        trail.note(workspace, session, "channel.add", name, {"kind": new.kind, "events": list(new.events)})
+    return record
+
+
+def listing(workspace: Workspace) -> list[ChannelRecord]:
+    """Every channel, by name."""
+    with workspace.catalog.reading() as session:
+        return all_channels(session)
+
+
+def get(workspace: Workspace, name: str) -> ChannelRecord:
+    """The channel of that name or id. Raises UnknownNameError."""
+    with workspace.catalog.reading() as session:
+        return channel_by_name(session, name)
+
+
+def messages(workspace: Workspace, channel_id: str, limit: int = 20) -> list[DeliveryRecord]:
+    """Its last messages and what became of them, the newest first."""
+    with workspace.catalog.reading() as session:
+        return last_deliveries(session, channel_id, limit)
+
+
+def remove(workspace: Workspace, name: str) -> ChannelRecord:
+    """Forget it; what waits for it is not sent."""
+    with workspace.catalog.writing() as session:
+        record = channel_by_name(session, name)
+        delete_channel(session, record.id)
+        trail.note(workspace, session, "channel.remove", record.name)
+    return record
+
+
+def test(workspace: Workspace, name: str) -> ChannelRecord:
+    """Send a real message now. Raises DeliveryFailedError, DeliveryRefusedError."""
+    record = get(workspace, name)
+    event = Event(
+        kind=EventKind.TEST,
+        message="This is a test message. If you can read it, the channel works.",
+        time=workspace.clock.now(),
+        about=record.name,
+    )
+    open_sender(opened(workspace, record)).send(event)
+    return record
+
+
+def opened(workspace: Workspace, record: ChannelRecord) -> Channel:
+    """The channel with its address and secret."""
+    secret = record.sealed_secret
+    return Channel(
+        name=record.name,
+        url=workspace.vault.unseal(record.sealed_url, _context(record.id, "url")),
+        kind=record.kind,
+        secret=workspace.vault.unseal(secret, _context(record.id, "secret")) if secret else "",
+        allow_loopback=record.allow_loopback,
+    )
+
+
+def _shown(url: str) -> str:
+    """The address without what might be secret in it: scheme and host."""
+    parts = urlsplit(url)
+    plain = parts.scheme in {"http", "https", "mailto", "mailtos"}
+    return f"{parts.scheme}://{(parts.hostname or '…') if plain else '…'}/…"
+
+
+def _context(record_id: str, part: str) -> str:
+    return f"channel/{record_id}/{part}"

@@ -1,0 +1,163 @@
+"""Jobs: create, change, list, enable, run now, delete, and what retention would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from vbm.catalog.base import Transaction
+from vbm.catalog.channels import channel_by_name
+from vbm.catalog.executions import ExecutionRecord, insert_execution
+from vbm.catalog.jobs import (
+    JobRecord,
+    all_jobs,
+    delete_job,
+    insert_job,
+    job_by_name,
+    replace_job,
+)
+from vbm.catalog.names import checked_name
+from vbm.catalog.repositories import repository_by_name
+from vbm.catalog.runs import LIVE, RunFilter, list_runs
+from vbm.catalog.vcenters import vcenter_by_name
+from vbm.errors import InputError, NotAllowedError
+from vbm.ids import VmUuid, new_id
+from vbm.policy.job import Job
+from vbm.policy.retention import RetentionPlan
+from vbm.policy.schedule import next_runs
+from vbm.services import repositories, trail
+from vbm.services.workspace import Workspace
+from vbm.workflows.dispatcher import next_run
+from vbm.workflows.retention import planned
+
+
+class JobBusyError(NotAllowedError):
+    """The job has runs that have not ended."""
+
+    code = "job-busy"
+
+
+def create(workspace: Workspace, document: Mapping[str, Any]) -> JobRecord:
+    """A new job from its document. Raises InputError, UnknownNameError, NameTakenError."""
+    now = workspace.clock.now()
+    with workspace.catalog.writing() as session:
+        record = _record(session, Job.from_document(document), new_id(now), now, now)
+        insert_job(session, record)
+        trail.note(workspace, session, "job.create", record.name, {"job": record.document})
+    return record
+
+
+def update(workspace: Workspace, name: str, changes: Mapping[str, Any]) -> JobRecord:
+    """Change the fields given; objects such as ``schedule`` are merged field by field."""
+    now = workspace.clock.now()
+    with workspace.catalog.writing() as session:
+        old = job_by_name(session, name)
+        job = Job.from_document(_merged(old.document, changes))
+        new = _record(session, job, old.id, old.created, now)
+        kept = replace(
+            new, last_started=old.last_started, last_success=old.last_success, last_state=old.last_state
+        )
+        if job.schedule == old.job.schedule and job.enabled and old.enabled:
+            kept = replace(kept, last_slot=old.last_slot, next_run=old.next_run)
+        replace_job(session, kept)
+        trail.note(workspace, session, "job.update", kept.name, {"changes": dict(changes)})
+    return kept
+
+
+def listing(workspace: Workspace) -> list[JobRecord]:
+    """Every job, by name."""
+    with workspace.catalog.reading() as session:
+        return all_jobs(session)
+
+
+def get(workspace: Workspace, name: str) -> JobRecord:
+    """The job of that name or id. Raises UnknownNameError."""
+    with workspace.catalog.reading() as session:
+        return job_by_name(session, name)
+
+
+def upcoming(record: JobRecord, now: datetime, count: int = 5) -> list[datetime]:
+    """The next times at which it runs; none while it is disabled or has no schedule."""
+    schedule = record.job.schedule
+    return next_runs(schedule, max(now, record.last_slot), count) if schedule and record.enabled else []
+
+
+def delete(workspace: Workspace, name: str) -> JobRecord:
+    """Delete the job; runs and restore points stay. Raises JobBusyError while it has live runs."""
+    with workspace.catalog.writing() as session:
+        record = job_by_name(session, name)
+        live = list_runs(session, RunFilter(states=LIVE, job_id=record.id, limit=1))
+        if live:
+            raise JobBusyError(
+                f"the job {record.name} has runs under way",
+                hint=f"wait for them, or cancel them first: vbm run cancel {live[0].id}",
+            )
+        delete_job(session, record.id)
+        trail.note(workspace, session, "job.delete", record.name)
+    return record
+
+
+def run_now(
+    workspace: Workspace, name: str, *, vms: Sequence[str] = (), mode: str = ""
+) -> tuple[JobRecord, str]:
+    """(the job, the id of its execution): a worker looks up its VMs and takes their runs."""
+    now = workspace.clock.now()
+    with workspace.catalog.writing() as session:
+        record = job_by_name(session, name)
+        execution = ExecutionRecord(new_id(now), record.id, "manual", now, vms="\n".join(vms), mode=mode)
+        insert_execution(session, execution)
+        trail.note(workspace, session, "job.run", record.name, {"execution": execution.id})
+    return record, execution.id
+
+
+def retention(workspace: Workspace, name: str) -> dict[str, tuple[str, RetentionPlan]]:
+    """What the job's retention would do now, by VM: (its name, the plan). Nothing is changed."""
+    record = get(workspace, name)
+    stored = repositories.get(workspace, record.repository_id)
+    with closing(repositories.open_stored(workspace, stored)) as repository:
+        names = {m.vm_instance_uuid: m.vm_name for m in repository.restore_points() if m.job_id == record.id}
+        plans = planned(repository, map(VmUuid, names), record.id, record.job.rules, workspace.clock.now())
+    return {vm: (names[vm], plan) for vm, plan in plans.items()}
+
+
+def _record(session: Transaction, job: Job, job_id: str, created: datetime, now: datetime) -> JobRecord:
+    _check_selection(job)
+    vcenter = vcenter_by_name(session, job.vcenter)
+    repository = repository_by_name(session, job.repository)
+    document = job.placed(vcenter.id, repository.id).to_document() | {"name": checked_name(job.name)}
+    for notice in document["notifications"]:
+        notice["channel_id"] = channel_by_name(session, notice["channel_id"]).id
+    return JobRecord(
+        id=job_id,
+        name=document["name"],
+        enabled=job.enabled,
+        vcenter_id=vcenter.id,
+        repository_id=repository.id,
+        document=document,
+        created=created,
+        updated=now,
+        last_slot=now,
+        next_run=next_run(job.schedule, now) if job.enabled else None,
+    )
+
+
+def _check_selection(job: Job) -> None:
+    for rules in (job.selection, job.selection.exclude):
+        if rules is not None and (rules.tags or rules.attributes):
+            raise InputError(
+                "tags and custom attributes can't be looked up in this version",
+                hint="select VMs by name, pattern, folder or resource pool",
+            )
+
+
+def _merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(document)
+    for name, value in changes.items():
+        old = merged.get(name)
+        merged[name] = (
+            _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged

@@ -1,0 +1,111 @@
+"""The durable backup of one VM: prepare → snapshot → read → record → cleanup → retention → finish.
+
+DBOS keeps what each step answered; after a crash the finished ones are not run again and the interrupted one is.
+A step never raises: it answers ``{"ok": …}`` or ``{"error": …}``, so that the way taken after a crash is the same.
+There is no ``finally`` and no ``except BaseException``: a process that was fenced off must not clean up under its
+successor.
+Cancelling is cooperative: DBOS's own cancel refuses all further steps and would leave the snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Concatenate, Final, ParamSpec
+
+from dbos import DBOS
+
+from vbm.errors import CancelledError, VbmError
+from vbm.workflows import ending, phases, points, retention
+from vbm.workflows.live import OWNED, LiveRun
+from vbm.workflows.stop import explained
+
+Document = dict[str, Any]
+P = ParamSpec("P")
+RECOVERIES: Final = 10
+_log = logging.getLogger(__name__)
+
+
+def _step(
+    name: str, body: Callable[Concatenate[LiveRun, P], Document]
+) -> Callable[Concatenate[str, P], Document]:
+    """A journalled step over a body that is given the live run."""
+
+    def run(run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Document:
+        live = OWNED.get(run_id)
+        live.check_owner()
+        points.reach(f"{name}.begin")
+        try:
+            answer: Document = {"ok": body(live, *args, **kwargs)}
+        except Exception as error:  # noqa: BLE001 - answered, so that it is the same after a crash
+            answer = {"error": _failure(live, error)}
+        points.reach(f"{name}.end")
+        return answer
+
+    return DBOS.step(name=f"vbm.{name}")(run)
+
+
+def _failure(live: LiveRun, error: Exception) -> Document:
+    if isinstance(error, CancelledError):
+        error = explained(live.stop, error)
+    if isinstance(error, VbmError):
+        again = not error.permanent and not live.stop.cancelled
+        return {"code": error.code, "message": error.message, "hint": error.hint, "again": again}
+    _log.error("run %s: %s", live.run.id, error, exc_info=error)
+    text = f"{type(error).__name__}: {error}"
+    return {"code": "defect", "message": f"a defect of vbm: {text}", "hint": "", "again": False}
+
+
+def _wait(live: LiveRun, seconds: float) -> Document:
+    live.progress.note(f"trying again in {seconds:.0f} s")
+    live.stop.wait(seconds)
+    return {}
+
+
+_prepare = _step("prepare", phases.prepare)
+_snapshot = _step("snapshot", phases.snapshot)
+_read = _step("read", phases.read)
+_record = _step("record", phases.record)
+_cleanup = _step("cleanup", phases.cleanup)
+_retain = _step("retention", retention.after_backup)
+_pause = _step("wait", _wait)
+_finish = _step("finish", ending.finish)
+
+
+@DBOS.workflow(name="vbm.backup", max_recovery_attempts=RECOVERIES)
+def backup_run(run_id: str, attempts: int, wait_seconds: float) -> str:
+    """Back up one VM; answers the state in which the run ended."""
+    attempt = 1
+    outcome = _attempt(run_id, attempt)
+    while attempt < attempts and outcome.get("error", {}).get("again"):
+        waited = _pause(run_id, wait_seconds)
+        if "error" in waited:
+            outcome = waited
+            break
+        attempt += 1
+        outcome = _attempt(run_id, attempt)
+    if "ok" in outcome:
+        kept = _retain(run_id)
+        if "error" in kept:
+            outcome["ok"]["retention_error"] = kept["error"]["message"]
+    ended = _finish(run_id, outcome)
+    OWNED.end(run_id)
+    return str(ended.get("ok", {}).get("state", "failed"))
+
+
+def _attempt(run_id: str, attempt: int) -> Document:
+    """One attempt: the snapshot is gone afterwards, or left to the guard and told of."""
+    prepared = _prepare(run_id, attempt)
+    if "error" in prepared:
+        return prepared
+    state = prepared["ok"]
+    answer = _snapshot(run_id, state)
+    if "ok" in answer:
+        state = answer["ok"]
+        answer = _read(run_id, state)
+    if "ok" in answer:
+        state = answer["ok"]
+        answer = _record(run_id, state)
+    cleaned = _cleanup(run_id, state)
+    removed = bool(cleaned.get("ok", {}).get("removed"))
+    return answer | {"snapshot_removed": removed}

@@ -1,0 +1,77 @@
+"""How a run ends: its state, the job's last result and the messages about it, all in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vbm.catalog.jobs import note_ended
+from vbm.catalog.runs import ENDED, RunRow, change_run
+from vbm.notifications.events import Event, EventKind
+from vbm.units import format_duration, format_size
+from vbm.workflows.live import LiveRun
+from vbm.workflows.outbox import emit
+
+Document = dict[str, Any]
+_EVENTS = {"succeeded": EventKind.SUCCESS, "warning": EventKind.WARNING, "failed": EventKind.FAILURE}
+
+
+def finish(live: LiveRun, outcome: Document) -> Document:
+    """Write how it ended; the second time nothing."""
+    live.progress.flush()
+    error = outcome.get("error")
+    now = live.doors.clock.now()
+    with live.doors.catalog.writing() as session:
+        row = session.get(RunRow, live.run.id)
+        if row is None or row.token != live.token:
+            return {"state": "failed"}
+        if row.state in ENDED:
+            return {"state": row.state}
+        warnings = [*live.progress.warnings, *_added(outcome)]
+        warnings = list(dict.fromkeys([*row.warnings, *warnings]))
+        state = _state(error, warnings)
+        values: Document = {"state": state, "phase": "done", "finished": now, "warnings": warnings}
+        if error is not None:
+            values |= {f"error_{part}": error[part] for part in ("code", "message", "hint")}
+        change_run(session, live.run.id, live.token, values)
+        note_ended(session, live.run.job_id, state, now)
+        if state in _EVENTS:
+            emit(session, _event(row, state, error, warnings), live.run.document)
+    return {"state": state}
+
+
+def _added(outcome: Document) -> list[str]:
+    kept = outcome.get("ok", {}).get("retention_error")
+    return [f"retention did not run: {kept}"] if kept else []
+
+
+def _state(error: Document | None, warnings: list[str]) -> str:
+    if error is None:
+        return "warning" if warnings else "succeeded"
+    return "cancelled" if error["code"] == "cancelled" else "failed"
+
+
+def _event(row: RunRow, state: str, error: Document | None, warnings: list[str]) -> Event:
+    assert row.finished is not None  # noqa: S101 - just written
+    seconds = (row.finished - (row.started or row.created)).total_seconds()
+    if error is not None:
+        message, remedy = f"The backup of {row.vm_name} failed: {error['message']}", error["hint"]
+    elif warnings:
+        message, remedy = f"{row.vm_name} was backed up, but: {warnings[0]}", ""
+    else:
+        message, remedy = f"{row.vm_name} was backed up in {format_duration(seconds)}.", ""
+    facts = [("Duration", format_duration(seconds)), ("Snapshot", row.snapshot_state)]
+    if row.result:
+        read, new = row.result["bytes_read"], row.result["bytes_new"]
+        facts += [("Read", format_size(read)), ("New", format_size(new))]
+        facts.append(("Restore point", row.restore_point_id))
+    facts += [("Warning", warning) for warning in warnings[1:5]]
+    return Event(
+        kind=_EVENTS[state],
+        message=message,
+        time=row.finished,
+        job=row.job_name,
+        vm=row.vm_name,
+        run_id=row.id,
+        remedy=remedy,
+        facts=tuple(facts),
+    )
