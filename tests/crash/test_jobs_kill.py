@@ -1,0 +1,73 @@
+"""kill -9 of the worker at every journalled step of a run: the next worker ends it well, nothing is left, nothing twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures_jobs import MIB, JobsRig
+from vbm.services import jobs
+
+SIZE = 4 * MIB
+STEPS = ("prepare", "snapshot", "read", "record", "cleanup", "retention", "finish")
+PHASES = ("connecting", "snapshot", "downloading", "compressing", "committing", "cleanup")
+POINTS = [
+    *(f"{step}.{edge}" for step in STEPS for edge in ("begin", "end")),
+    *(f"phase.{phase}" for phase in PHASES),
+    "advance",
+]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[JobsRig]:
+    made = JobsRig(tmp_path)
+    yield made
+    made.close()
+
+
+def survives(rig: JobsRig, vm: str, point: str, after: int = 1) -> None:
+    machine = rig.machine(vm, SIZE)
+    rig.job(vm, selection={"vms": [vm]}, retention={"keep_last": 3})
+    expected = machine.guest_read(0, 0, SIZE)
+    before, known = len(rig.points()), len(rig.runs())
+    jobs.run_now(rig.workspace, vm)
+    child = rig.worker(f"kill={point}", f"after={after}", ready=False)
+    child.wait(60)
+    assert child.returncode == -9, rig.log()
+    second = rig.worker()
+    run = rig.ended(known + 1)[0]
+    rig.stop(second)
+    assert second.returncode == 0
+    assert (run.vm_name, run.state, run.snapshot_state) == (vm, "succeeded", "removed"), (
+        point,
+        run,
+        rig.log(),
+    )
+    assert rig.ours() == [], point
+    points = rig.points()
+    assert len(points) == before + 1, point
+    newest = max(points, key=lambda p: p.started)
+    assert newest.restore_point_id == run.restore_point_id
+    assert rig.stored(newest) == expected, point
+
+
+@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "finish.begin"])
+def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
+    survives(rig, "vm", point)
+
+
+@pytest.mark.soak
+def test_a_worker_killed_at_every_named_point(rig: JobsRig) -> None:
+    for number, point in enumerate(POINTS):
+        survives(rig, f"vm{number}", point)
+
+
+@pytest.mark.soak
+def test_a_worker_killed_at_fifty_random_moments(rig: JobsRig) -> None:
+    chance = random.Random(5)
+    for number in range(50):
+        point = chance.choice([*POINTS, *["advance"] * 10])
+        survives(rig, f"vm{number}", point, chance.randint(1, 12) if point == "advance" else 1)

@@ -1,0 +1,46 @@
+"""A worker that kills itself at a named point: arguments are ``key=value``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+from vbm.services import working
+from vbm.services.workspace import Workspace
+from vbm.workflows import points
+
+
+def main() -> None:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(threadName)s %(message)s")
+    left = {given.get("kill", ""): int(given.get("after", "1"))}
+    lock = threading.Lock()
+
+    def at(name: str) -> None:
+        with lock:
+            if name in left:
+                left[name] -= 1
+                if left[name] <= 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    points.listen(at)
+    with Workspace.from_environment() as workspace:
+        options = working.WorkerOptions(
+            name=given.get("name", "w"),
+            slots=int(given.get("slots", "4")),
+            drain_seconds=float(given.get("drain", "20")),
+            ttl_seconds=float(given.get("ttl", "30")),
+            claim_every=0.1,
+            dispatch_every=0.2,
+            guard_every=0.5,
+        )
+        worker = working.worker(workspace, options)
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        worker.run(lambda: os.write(1, b"ready\n") and None)
+
+
+if __name__ == "__main__":
+    main()
