@@ -26,6 +26,7 @@ class _Lazy:
 
 
 _WORK: Final = "Back up and restore"
+_JOBS: Final = "Let it run by itself"
 _SETUP: Final = "Set up"
 _TRY: Final = "Try it"
 _COMMANDS: Final = {
@@ -33,7 +34,14 @@ _COMMANDS: Final = {
     "lab": _Lazy("lab", "Run a simulated vSphere to try the product on.", _TRY),
     "vcenter": _Lazy("vcenter", "Add, test and remove vCenters and ESXi hosts.", _SETUP),
     "repository": _Lazy("repository", "Create and look after repositories.", _SETUP),
+    "channel": _Lazy("channel", "Tell people by mail, Slack, Teams, webhook and more.", _SETUP),
     "db": _Lazy("db", "Look after the product's own database.", _SETUP),
+    "recover-catalog": _Lazy("recover_catalog", "List restore points anew from a repository alone.", _SETUP),
+    "audit": _Lazy("audit", "See who did what, and check the record.", _SETUP),
+    "job": _Lazy("job", "Create jobs: which VMs, when, where to, how long kept.", _JOBS),
+    "run": _Lazy("run", "See what jobs have done and are doing.", _JOBS),
+    "serve": _Lazy("serve", "Run jobs by themselves, on this machine.", _JOBS),
+    "worker": _Lazy("worker", "Run jobs together with other machines.", _JOBS),
     "vm": _Lazy("vm", "List virtual machines and what of them can be backed up.", _WORK),
     "backup": _Lazy("backup", "Back up one virtual machine now.", _WORK),
     "restore-point": _Lazy("restore_point", "List, show, verify, pin and delete restore points.", _WORK),
