@@ -154,7 +154,7 @@ def test_the_database_is_upgraded_on_request(vbm) -> None:
 
 def test_completion_offers_commands() -> None:
     done = process(_VBM_COMPLETE="complete_bash", COMP_WORDS="vbm re", COMP_CWORD="1")
-    assert done.stdout.split() == ["repository", "restore-point", "restore"]
+    assert done.stdout.split() == ["repository", "recover-catalog", "restore-point", "restore"]
 
 
 def test_completion_offers_names_from_the_catalog(vbm, tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from fixtures_jobs import JobsRig
-from vbm.services import jobs
+from fixtures_jobs import MIB, JobsRig
+from vbm.catalog.runs import ENDED
+from vbm.engine.vm_lock import vm_lock
+from vbm.ids import VmUuid
+from vbm.services import jobs, runs
 
 
 @pytest.fixture
@@ -35,3 +39,109 @@ def test_a_job_backs_up_each_of_its_vms_once(rig: JobsRig) -> None:
     assert jobs.get(rig.workspace, "nightly").last_state == "succeeded"
     rig.stop(child)
     assert child.returncode == 0
+
+
+def test_a_run_is_cancelled_while_it_reads_and_its_snapshot_is_gone(rig: JobsRig) -> None:
+    rig.machine("web01", 48 * MIB)
+    rig.job(limits={"bytes_per_second": MIB})
+    child = rig.worker()
+    jobs.run_now(rig.workspace, "nightly")
+    rig.until(lambda: any(run.phase == "downloading" for run in rig.runs()), "it reads")
+    runs.cancel(rig.workspace, rig.runs()[0].id)
+    (run,) = rig.ended(1, 15)
+    assert (run.state, run.error_code, run.snapshot_state) == ("cancelled", "cancelled", "removed")
+    assert rig.ours() == []
+    assert rig.points() == []
+    rig.stop(child)
+
+
+def test_a_run_past_its_deadline_fails_and_its_snapshot_is_gone(rig: JobsRig) -> None:
+    rig.machine("web01", 48 * MIB)
+    rig.job(limits={"bytes_per_second": MIB}, deadline_seconds=3)
+    child = rig.worker()
+    jobs.run_now(rig.workspace, "nightly")
+    (run,) = rig.ended(1, 30)
+    assert (run.state, run.error_code, run.snapshot_state) == ("failed", "deadline-exceeded", "removed")
+    assert rig.ours() == []
+    rig.stop(child)
+
+
+def test_a_stopped_worker_hands_its_run_back_and_the_next_goes_on_with_it(rig: JobsRig) -> None:
+    machine = rig.machine("web01", 8 * MIB)
+    expected = machine.guest_read(0, 0, 8 * MIB)
+    rig.job(limits={"bytes_per_second": MIB})
+    child = rig.worker("drain=0")
+    jobs.run_now(rig.workspace, "nightly")
+    rig.until(lambda: any(run.bytes_done for run in rig.runs()), "it reads")
+    rig.stop(child)
+    assert child.returncode == 0
+    assert [run.state for run in rig.runs()] == ["queued"]
+    assert len(rig.ours()) == 1
+    second = rig.worker()
+    (run,) = rig.ended(1)
+    assert (run.state, run.snapshot_state) == ("succeeded", "removed")
+    (point,) = rig.points()
+    assert rig.stored(point) == expected
+    rig.stop(second)
+
+
+def test_no_limit_is_exceeded_and_every_vm_has_its_turn(rig: JobsRig) -> None:
+    for number in range(5):
+        rig.machine(f"vm{number}", MIB)
+    rig.job(limits={"parallel_vms": 2})
+    child = rig.worker()
+    jobs.run_now(rig.workspace, "nightly")
+    most = 0
+
+    def ended() -> bool:
+        nonlocal most
+        found = rig.runs()
+        most = max(most, sum(run.state == "running" for run in found))
+        return len(found) == 5 and all(run.state in ENDED for run in found)
+
+    rig.until(ended, "all ended")
+    assert most == 2
+    assert {run.state for run in rig.runs()} == {"succeeded"}
+    rig.stop(child)
+
+
+def test_retention_runs_after_a_backup_that_succeeded(rig: JobsRig) -> None:
+    rig.machine("web01", MIB)
+    rig.job(retention={"keep_last": 2})
+    child = rig.worker()
+    for count in range(1, 5):
+        jobs.run_now(rig.workspace, "nightly")
+        rig.ended(count)
+    kept = [p.restore_point_id for p in rig.points()]
+    assert kept == [run.restore_point_id for run in rig.runs()[:2]][::-1]
+    plans = jobs.retention(rig.workspace, "nightly")
+    assert [plan.drop for _, plan in plans.values()] == [()]
+    rig.stop(child)
+
+
+def test_a_run_that_fails_for_a_while_is_tried_again(rig: JobsRig) -> None:
+    machine = rig.machine("web01", MIB)
+    rig.job(retries={"attempts": 50, "wait_seconds": 1})
+    child = rig.worker()
+    with vm_lock(rig.home, VmUuid(machine.instance_uuid), "web01"):
+        jobs.run_now(rig.workspace, "nightly")
+        rig.until(lambda: any(run.attempts > 1 for run in rig.runs()), "a second attempt")
+    (run,) = rig.ended(1)
+    assert run.state == "succeeded", run
+    assert rig.ours() == []
+    rig.stop(child)
+
+
+def test_a_run_waits_for_its_window_to_open(rig: JobsRig) -> None:
+    rig.machine("web01", MIB)
+    closed = (rig.workspace.clock.now() + timedelta(hours=2)).strftime("%H:%M")
+    later = (rig.workspace.clock.now() + timedelta(hours=3)).strftime("%H:%M")
+    rig.job(schedule={"window": f"{closed}-{later}"})
+    child = rig.worker()
+    jobs.run_now(rig.workspace, "nightly")
+    rig.until(lambda: len(rig.runs()) == 1, "it is queued")
+    (run,) = rig.runs()
+    assert run.state == "queued"
+    runs.cancel(rig.workspace, run.id)
+    assert rig.ended(1)[0].state == "cancelled"
+    rig.stop(child)

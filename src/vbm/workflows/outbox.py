@@ -76,8 +76,9 @@ def _send(doors: Doors, record: DeliveryRecord, channel: ChannelRecord | None) -
     if channel is None:
         return _end(doors, record, "failed", "the channel was removed")
     with doors.catalog.reading() as session:
-        history = channel_history(session, channel.id, event.time - timedelta(days=1))
-    told = [Told(event_from_json(h.event).key, h.created, h.state == "held") for h in history]
+        history = channel_history(session, channel.id, event.time - timedelta(days=2))
+    earlier = [(event_from_json(h.event), h.state == "held") for h in history]
+    told = [Told(before.key, before.time, held) for before, held in earlier]
     why = held_back(event, told)
     if why:
         return _end(doors, record, "held", why)
