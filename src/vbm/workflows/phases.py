@@ -32,10 +32,10 @@ _RECONNECT: Final = RetryPolicy(attempts=6, first_seconds=1, longest_seconds=20)
 
 def prepare(live: LiveRun, attempt: int) -> Document:
     """Judge the VM, remove what earlier runs of it left, and name the snapshot and the restore point."""
-    live.lock_vm()
-    live.stop.check()
     with live.doors.catalog.writing() as database:
         change_run(database, live.run.id, live.token, {"attempts": attempt})
+    live.lock_vm()
+    live.stop.check()
     session, repository = live.session(), live.repository()
     vm = inventory.find_vm(session, live.run.vm_uuid)
     state = engine.prepare(session, vm, repository, _options(live), live.context())
