@@ -35,12 +35,12 @@ from vbm.vsphere.restore_placement import Placement, network_backing, place
 from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.vsphere.session import Session
 from vbm.vsphere.soap import vim
+from vbm.vsphere.transports.datastore_https import OBJECT_DATASTORES
 
 __all__ = ["Job", "RestoreSpec", "import_vm"]
 
 _TRIES: Final = RetryPolicy(attempts=3, first_seconds=2, longest_seconds=30)
 _NOT_THIS_WAY: Final = (UnsupportedCallError, LeaseFailedError, HostUnreachableError, WrongThumbprintError)
-_FILE_DATASTORES: Final = frozenset({"VMFS", "NFS", "NFS41", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _make(job: Job) -> MoRef:
             job.progress.note(f"the import broke off ({error.message}); it begins again")
             job.cancel.wait(_TRIES.wait_seconds(failures))
         except _NOT_THIS_WAY as error:
-            if job.spec.method == "nfc" or job.placement.datastore_type not in _FILE_DATASTORES:
+            if job.spec.method == "nfc" or job.placement.datastore_type.lower() in OBJECT_DATASTORES:
                 raise
             job.progress.note(
                 f"no import is possible ({error.message}); the disks' files are uploaded instead"
