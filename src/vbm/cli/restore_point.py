@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from vbm.cli import access, output
+from vbm.cli import access, output, progress, verdicts
 from vbm.cli.groups import examples, group
 from vbm.cli.options import (
     Json,
@@ -20,10 +20,12 @@ from vbm.cli.options import (
     Utc,
 )
 from vbm.cli.output import Column
+from vbm.cli.signals import cancellable
 from vbm.clock import rfc3339
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
 from vbm.services import restore_points
+from vbm.services import verify as verifications
 from vbm.services.restore_points import Listed
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
@@ -88,6 +90,40 @@ def show(
         output.document(manifest.to_document())
     else:
         _show_one(found.label, manifest, utc=utc)
+
+
+@app.command(
+    "verify",
+    epilog=examples(
+        "vbm restore-point verify 20261123T064837123-9f1c2ab03e",
+        "vbm restore-point verify 9f1c2ab03e --quick",
+    ),
+)
+def verify(
+    restore_point: RestorePointId,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look at documents and the index, read no data.")
+    ] = False,
+    as_json: Json = False,
+    repository: RepositoryOption = None,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Read a restore point back and check every chunk against its hash. Exit code 5 where it is damaged."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        cancellable("the verification is ending") as cancel,
+        restore_points.found(workspace, where, restore_point) as found,
+        progress.shown(progress.VERIFY_PHASES) as listener,
+    ):
+        result = verifications.verify(
+            found.repository, [found.manifest], listener, cancel, read_data=not quick
+        )
+    verdicts.show(result, as_json=as_json)
 
 
 @app.command("pin", epilog=examples("vbm restore-point pin 20261123T064837123-9f1c2ab03e"))
