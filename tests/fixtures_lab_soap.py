@@ -21,7 +21,7 @@ from vbm.lab.model import DiskSpec, MachineSpec
 from vbm.lab.server import Lab, LabOptions
 
 MIB = 1 << 20
-PASSWORD = "open sesame"  # noqa: S105
+PASSWORD = "open sesame"
 DISK_MIB = 4
 
 
@@ -35,7 +35,9 @@ def pattern(size: int, seed: str = "x") -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def add_machine(lab: Lab, folder: Path, name: str = "vm one", disks: int = 1, *, on: bool = True, **spec: Any) -> Any:
+def add_machine(
+    lab: Lab, folder: Path, name: str = "vm one", disks: int = 1, *, on: bool = True, **spec: Any
+) -> Any:
     """A machine whose disks hold 4 MiB each: 1 MiB of noise, holes, 64 KiB of noise at 3 MiB."""
     images = []
     for number in range(disks):

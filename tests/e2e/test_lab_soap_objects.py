@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_lab_soap import DISK_MIB, MIB, PASSWORD, add_machine, connected, running_lab, vm_named, wait
 from pyVmomi import vim, vmodl
 
+from fixtures_lab_soap import DISK_MIB, MIB, PASSWORD, add_machine, connected, running_lab, vm_named, wait
 from vbm.lab.server import Lab
 
 P = vmodl.query.PropertyCollector

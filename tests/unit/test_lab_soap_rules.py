@@ -11,7 +11,9 @@ from vbm.lab.faults import Rules, parse_rule
 
 
 def test_a_line_says_target_object_effect_and_limits() -> None:
-    rule = parse_rule("CreateSnapshot_Task object='vm one' fault=TooManySnapshotLevels count=2 probability=0.5 skip=1")
+    rule = parse_rule(
+        "CreateSnapshot_Task object='vm one' fault=TooManySnapshotLevels count=2 probability=0.5 skip=1"
+    )
     assert (rule.target, rule.object_name, rule.effect, rule.value) == (
         "CreateSnapshot_Task",
         "vm one",
