@@ -29,6 +29,7 @@ from vbm.vsphere.transports.errors import SnapshotMovedError, StreamBrokenError
 from vbm.vsphere.transports.frozen import check_still_frozen
 from vbm.vsphere.transports.host_gate import HostGates
 from vbm.vsphere.transports.nfc import Nfc
+from vbm.vsphere.transports.tickets import ticket_route
 
 NEVER = CancelToken()
 
@@ -325,4 +326,19 @@ def test_a_lease_that_ended_is_replaced_when_the_disk_is_opened_again(lab: Lab) 
         assert _read(transport, snapshot.disks[0].key) == wanted
         transport.close()
         assert [lease.state for lease in lab.context.leases.all()] == ["error", "done"]
+        snapshots.remove(session, vm.moref, snapshot.name)
+
+
+def test_files_come_straight_from_a_host_by_tickets(lab: Lab) -> None:
+    machine = add_machine(lab)
+    _scribble(machine)
+    wanted = _content(machine, 0)
+    with connect_to(lab) as session:
+        vm, snapshot = _freeze(session, "web01")
+        route = ticket_route(session, vm, addresses={vm.host: (lab.host, lab.port)})
+        transport = DatastoreHttps(session, vm, snapshot, Options(HostGates(QUICK_GATE), QUICK, route))
+        reader = transport.open(snapshot.disks[0].key, NEVER)
+        lab.fault("/folder reset after=100000 count=1")
+        assert _whole(reader, 4 * MIB) == wanted
+        transport.close()
         snapshots.remove(session, vm.moref, snapshot.name)
