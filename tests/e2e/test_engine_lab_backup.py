@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from engine_lab import DISK, KIB, MIB, Rig, Watcher
 
 from vbm.cancel import CancelToken
 from vbm.engine.errors import NothingToBackUpError, SnapshotLostError, VmInUseError
+from vbm.engine.ledger import Ledger, LedgerEntry
 from vbm.engine.restore import restore_disk
 from vbm.engine.sweep import sweep
 from vbm.errors import CancelledError, NotFoundError, VbmError
@@ -146,6 +148,19 @@ def test_changes_that_tracking_lost_are_found_by_the_audit(rig: Rig) -> None:
     after = rig.backup()
     assert after.read_mode == "full"
     assert rig.backup().read_mode == "incremental"
+
+
+def test_a_snapshot_that_a_reset_of_tracking_left_is_removed(rig: Rig) -> None:
+    machine = rig.machine()
+    ledger, entries = Ledger(rig.home), list[LedgerEntry]()
+    rig.backup(watcher=Watcher(compressing=lambda: entries.extend(ledger.entries())))
+    (entry,) = entries
+    machine.take_snapshot("vbm-cbt-reset-20260101T000000000-0000000000")
+    ledger.record(replace(entry, snapshot=f"vbm-cbt-reset-{entry.run_id}"))
+    ledger.release(f"vbm-cbt-reset-{entry.run_id}")
+    result = rig.backup()
+    assert result.warnings == ()
+    assert rig.clean(machine)
 
 
 def test_a_replaced_disk_is_read_whole(rig: Rig) -> None:

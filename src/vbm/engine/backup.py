@@ -19,7 +19,7 @@ from vbm.engine.process import ProcessIdentity
 from vbm.engine.result import BackupResult
 from vbm.engine.run_context import BackupOptions, RunContext
 from vbm.engine.run_state import ExcludedDisk, FrozenDisk, RunState
-from vbm.engine.sweep import remove_claimed
+from vbm.engine.sweep import RESET_PREFIX, remove_claimed
 from vbm.engine.telling import Recorder
 from vbm.engine.transfer import Transferred, transfer
 from vbm.engine.vm_lock import vm_lock
@@ -200,8 +200,9 @@ def _exists(repo: Repository, restore_point: RestorePointId) -> bool:
 def _report_strangers(session: Session, vm: VirtualMachine, context: RunContext) -> None:
     """Snapshots with our prefix that are not in this home's ledger belong to another installation: hands off."""
     known = {entry.snapshot for entry in context.ledger.entries()}
+    resetting = any(name.startswith(RESET_PREFIX) for name in known)
     for found in snapshots.find_ours(session, vm.moref):
-        if found.name not in known:
+        if found.name not in known and not (resetting and found.name.startswith(RESET_PREFIX)):
             context.progress.warn(
                 f"the snapshot {found.name} of {vm.name} is not in this installation's ledger; it is left alone"
             )
@@ -317,12 +318,20 @@ def cleanup(session: Session, state: RunState, context: RunContext) -> RunState:
 
 
 def _reset_tracking(session: Session, state: RunState, context: RunContext) -> None:
+    """The reset makes and removes a snapshot too, for the stun: the ledger knows of it before."""
+    entry = replace(_entry(state), snapshot=f"{RESET_PREFIX}{state.run_id}")
+    context.ledger.record(entry)
     try:
         cbt.reset(session, inventory.get_vm(session, state.vm), context.cancel)
     except VbmError as error:
         context.progress.warn(f"change tracking could not be reset: {error.message}")
-    else:
-        context.progress.note("change tracking was reset: the next backup reads whole disks")
+        remove_claimed(session, context, entry)
+        return
+    except BaseException:
+        context.ledger.release(entry.snapshot)
+        raise
+    context.ledger.forget(entry.snapshot)
+    context.progress.note("change tracking was reset: the next backup reads whole disks")
 
 
 # -- result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from vbm.engine.checkpoint import RunFolder
 from vbm.engine.ledger import LedgerEntry
@@ -11,6 +12,8 @@ from vbm.errors import NotFoundError, VbmError
 from vbm.ids import MoRef, VmUuid
 from vbm.vsphere import inventory, snapshots
 from vbm.vsphere.session import Session
+
+RESET_PREFIX: Final = f"{snapshots.SNAPSHOT_PREFIX}cbt-reset-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,26 @@ def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) ->
 
 
 def _remove(session: Session, context: RunContext, entry: LedgerEntry) -> None:
-    result = snapshots.remove(session, entry.vm, entry.snapshot, policy=context.removals)
-    if result.vm_gone and (moved := _registered_again(session, entry)) is not None:
-        snapshots.remove(session, moved, entry.snapshot, policy=context.removals)
+    gone = [_remove_named(session, context, entry.vm, name) for name in _names(session, entry, entry.vm)]
+    if any(gone) and (moved := _registered_again(session, entry)) is not None:
+        for name in _names(session, entry, moved):
+            _remove_named(session, context, moved, name)
+
+
+def _remove_named(session: Session, context: RunContext, vm: MoRef, name: str) -> bool:
+    """Whether the VM turned out to be gone."""
+    return snapshots.remove(session, vm, name, policy=context.removals).vm_gone
+
+
+def _names(session: Session, entry: LedgerEntry, vm: MoRef) -> list[str]:
+    """A reset of change tracking names its short-lived snapshot itself; all others are named in the ledger."""
+    if not entry.snapshot.startswith(RESET_PREFIX):
+        return [entry.snapshot]
+    try:
+        found = snapshots.find_ours(session, vm)
+    except NotFoundError:
+        return []
+    return [s.name for s in found if s.name.startswith(RESET_PREFIX)]
 
 
 def _registered_again(session: Session, entry: LedgerEntry) -> MoRef | None:
