@@ -13,7 +13,7 @@ from vbm.disk.raw import RawDisk
 from vbm.engine.image import backup_image
 from vbm.engine.restore_vm import restore_vm
 from vbm.errors import CancelledError, DamagedError, InputError
-from vbm.ids import RestorePointId
+from vbm.ids import DiskKey, RestorePointId
 from vbm.lab.machine import Machine
 from vbm.vsphere.restore_spec import RestoreSpec
 
@@ -68,14 +68,28 @@ def test_a_restored_machine_is_backed_up_as_one_of_its_own(rig: Rig) -> None:
     assert result.bytes_new == 0
 
 
-@pytest.mark.parametrize("when", ["downloading", "connecting"])
+class Cancelling(Watcher):
+    """Cancels when a phase begins, or with the first bytes that are through."""
+
+    def __init__(self, phase: str) -> None:
+        self.token = CancelToken()
+        super().__init__(**{phase: lambda: self.token.cancel("Ctrl-C")})
+        self._at_once = not phase
+
+    def advance(self, key: DiskKey, size_bytes: int) -> None:
+        if self._at_once:
+            self.token.cancel("Ctrl-C")
+
+
+@pytest.mark.parametrize("when", ["connecting", ""])
 def test_a_cancelled_restore_leaves_no_machine(rig: Rig, when: str) -> None:
-    rig.machine()
+    rig.machine(size=32 * MIB)
     point = rig.backup().restore_point
-    cancel = CancelToken()
-    watcher = Watcher(**{when: lambda: cancel.cancel("Ctrl-C")})
+    watcher = Cancelling(when)
     with pytest.raises(CancelledError):
-        restore_vm(rig.session, rig.repo, point, RestoreSpec(name="half"), progress=watcher, cancel=cancel)
+        restore_vm(
+            rig.session, rig.repo, point, RestoreSpec(name="half"), progress=watcher, cancel=watcher.token
+        )
     assert [m.name for m in rig.lab.state.machines.values()] == ["web01"]
 
 
