@@ -403,7 +403,7 @@ def test_a_snapshot_of_a_killed_backup_goes_with_the_next_command(lab: Lab, read
 def test_a_whole_vm_is_restored_beside_the_original(ready: Cli, lab: Lab, first: dict[str, Any]) -> None:
     arguments = ("restore", "vm", first["restore_point"], "--vcenter", "lab")
     fails_clearly(ready(*arguments), 2, "--name")
-    fails_clearly(ready(*arguments, "--in-place", "--yes"), 2, "not possible yet")
+    fails_clearly(ready(*arguments, "--in-place"), 2, "--yes", "is lost")
     fails_clearly(ready(*arguments, "--name", "n", "--datastore", "datastroe1"), 2, "datastore1")
     fails_clearly(ready(*arguments, "--name", "n", "--datastore", "../etc"), 2)
     fails_clearly(ready(*arguments, "--name", "n", "--network", "VM Network"), 2, "write it like")
@@ -440,3 +440,23 @@ def test_damage_is_named_with_restore_point_disk_and_range(fresh: Cli, lab: Lab,
     assert not output.exists()
     assert fresh.json("backup", "web01", "--repository", "r", "--mode", "full")["read_mode"] == "full"
     assert fresh.json("restore-point", "verify", point)["good"] is True
+
+
+def test_a_vm_is_put_back_in_place_only_when_it_is_off_and_only_when_meant(
+    fresh: Cli, lab: Lab, tmp_path: Path
+) -> None:
+    assert add(fresh, lab).exit_code == 0
+    assert fresh("repository", "create", "r", str(tmp_path / "r"), "--no-encryption").exit_code == 0
+    machine = lab.machine("web02")
+    point = fresh.json("backup", "web02", "--repository", "r")["restore_point"]
+    before = machine.guest_read(0, 0, MIB)
+    machine.guest_write(0, 0, b"ransom" * 1000)
+    arguments = ("restore", "vm", point, "--vcenter", "lab", "--in-place")
+    fails_clearly(fresh(*arguments, "--yes"), 2)
+    machine.power_off()
+    fails_clearly(fresh(*arguments), 2, "--yes")
+    assert machine.guest_read(0, 0, 6) == b"ransom"
+    done = fresh(*arguments, "--yes", "--json")
+    assert done.exit_code == 0, done.output
+    assert machine.guest_read(0, 0, MIB) == before
+    machine.power_on()
