@@ -7,7 +7,7 @@ import http.client
 import random
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,9 @@ def connected(lab: Lab, user: str = "", password: str = PASSWORD) -> Iterator[An
     try:
         yield instance
     finally:
-        try:
+        with suppress(vim.fault.NotAuthenticated, OSError, http.client.HTTPException):
             Disconnect(instance)
-        except vim.fault.NotAuthenticated:
-            pass
+        instance._stub.DropConnections()
 
 
 def wait(task: Any) -> Any:

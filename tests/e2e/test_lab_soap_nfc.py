@@ -114,16 +114,14 @@ def _import(instance: Any, name: str = "imported", capacity_kb: int = 4096) -> A
         fileName="", diskMode="persistent", thinProvisioned=True
     )
     add = vim.vm.device.VirtualDeviceSpec
+    controller = vim.vm.device.ParaVirtualSCSIController(key=-1, busNumber=0, sharedBus="noSharing")
     spec = vim.vm.ConfigSpec(
         name=name,
         numCPUs=1,
         memoryMB=256,
         files=vim.vm.FileInfo(vmPathName="[datastore1]"),
         deviceChange=[
-            add(
-                operation="add",
-                device=vim.vm.device.ParaVirtualSCSIController(key=-1, busNumber=0, sharedBus="noSharing"),
-            ),
+            add(operation="add", device=controller),
             add(
                 operation="add",
                 fileOperation="create",

@@ -234,7 +234,9 @@ def add_fault(context: Context, spec: str) -> Rule | None:
     """See ``Lab.fault``."""
     rule = parse_rule(spec)
     if rule.effect == "action" and rule.value.partition(":")[0] not in context.actions:
-        raise InputError(f"no such action: {rule.value!r}", hint=f"known: {', '.join(sorted(context.actions))}")
+        raise InputError(
+            f"no such action: {rule.value!r}", hint=f"known: {', '.join(sorted(context.actions))}"
+        )
     if rule.target == "now":
         if rule.effect != "action":
             raise InputError(f"only an action can be done now: {spec!r}")
