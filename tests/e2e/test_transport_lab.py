@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -342,3 +343,48 @@ def test_files_come_straight_from_a_host_by_tickets(lab: Lab) -> None:
         assert _whole(reader, 4 * MIB) == wanted
         transport.close()
         snapshots.remove(session, vm.moref, snapshot.name)
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [("/folder status=403", "403"), ("/folder whole skip=1", "ranges"), ("/folder status=404", "no file")],
+)
+def test_where_files_cannot_be_had_the_disk_is_exported(lab: Lab, fault: str, word: str) -> None:
+    machine = add_machine(lab)
+    _scribble(machine)
+    wanted = _content(machine, 0)
+    with connect_to(lab) as session:
+        vm, snapshot = _freeze(session, "web01")
+        lab.fault(fault)
+        transport, reason = open_transport(session, vm, snapshot, [d.key for d in snapshot.disks])
+        assert transport.capabilities.name == "nfc"
+        assert word in reason
+        assert _read(transport, snapshot.disks[0].key) == wanted
+        transport.close()
+        snapshots.remove(session, vm.moref, snapshot.name)
+
+
+def test_a_delta_chain_with_a_parent_on_another_datastore(lab: Lab) -> None:
+    """A linked clone: its base lies elsewhere and is named by volume."""
+    lab.state.mount_datastore("golden store", "VMFS")
+    machine = add_machine(lab)
+    _scribble(machine)
+    wanted = _content(machine, 0)
+    with connect_to(lab) as session:
+        vm, snapshot = _freeze(session, "web01")
+        second = snapshots.create(session, vm, "vbm-second", "", quiesce=False, cancel=NEVER)
+        head = lab.state.resolve(second.disks[0].file_name)
+        base = lab.state.resolve(snapshot.disks[0].file_name)
+        store = lab.state.datastore("golden store")
+        (store.root / "golden").mkdir()
+        for file in (base, base.with_name(base.stem + "-flat.vmdk")):
+            (store.root / "golden" / file.name).write_bytes(file.read_bytes())
+        text = head.read_text()
+        hint = f'parentFileNameHint="/vmfs/volumes/{store.moref}/golden/{base.name}"'
+        head.write_text(re.sub(r'parentFileNameHint="[^"]*"', hint, text))
+        transport = DatastoreHttps(session, vm, second)
+        files = transport.files(second.disks[0].key)
+        assert [f.path.datastore for f in files] == ["datastore1", "golden store"]
+        assert _read(transport, second.disks[0].key) == wanted
+        transport.close()
+        head.write_text(text)
