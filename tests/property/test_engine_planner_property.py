@@ -71,7 +71,9 @@ def test_an_incremental_plan_applied_to_old_bytes_gives_new_bytes(
     old = _pattern(geometry.capacity_bytes, 1)
     new = _changed(old, areas, 2)
     made = plan(
-        PlanRequest(geometry, tuple(areas), from_base=True, random_read=random_read, buffer_bytes=buffer_bytes)
+        PlanRequest(
+            geometry, tuple(areas), from_base=True, random_read=random_read, buffer_bytes=buffer_bytes
+        )
     )
     assert _apply(made, old, new) == new
 

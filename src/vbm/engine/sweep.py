@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vbm.engine.checkpoint import RunFolder
+from vbm.engine.checkpoint import RunFolder, remove_orphans
 from vbm.engine.ledger import LedgerEntry
 from vbm.engine.run_context import RunContext
 from vbm.errors import NotFoundError, VbmError
@@ -34,6 +34,7 @@ def sweep(session: Session, context: RunContext, *, keep_vm: VmUuid | None = Non
     about = session.about.get("instance_uuid", "")
     entries = context.ledger.leftovers(session.endpoint.name, about)
     done = [remove_leftover(session, context, e) for e in entries if keep_vm is None or e.vm_uuid != keep_vm]
+    remove_orphans(context.home, lambda: {entry.run_id for entry in context.ledger.entries()})
     return [swept for swept in done if swept is not None]
 
 
