@@ -350,6 +350,9 @@ def test_more_room_is_not_asked_for_than_there_is_data(lab: Lab, session: Sessio
     lab.state.datastore("datastore2").set_free(32 * MIB)
     moref = import_vm(session, saved.document, saved.disks, RestoreSpec("new", datastore="datastore2"))
     assert _restored(lab, moref).datastore == "datastore2"
+    with pytest.raises(NoSpaceError, match="full"):
+        wishes = RestoreSpec("other", datastore="datastore2", method="upload")
+        import_vm(session, saved.document, saved.disks, wishes)
 
 
 def _old_files(lab: Lab, machine: Machine) -> set[str]:

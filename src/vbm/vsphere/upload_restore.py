@@ -15,11 +15,11 @@ from vbm.disk.vmdk.descriptor import flat_descriptor
 from vbm.disk.vmx import render_vmx
 from vbm.errors import NotFoundError, VbmError
 from vbm.ids import DiskKey, MoRef
-from vbm.units import MIB
+from vbm.units import MIB, format_size
 from vbm.vsphere import tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.datastore_put import put, put_bytes
-from vbm.vsphere.faults import VsphereFaultError
+from vbm.vsphere.faults import NoSpaceError, VsphereFaultError
 from vbm.vsphere.finish_restore import reconfigure, remove_half_made
 from vbm.vsphere.import_spec import adapters, carried_settings
 from vbm.vsphere.new_vmx import vmx_settings
@@ -37,6 +37,13 @@ _FOLDERS_TRIED: Final = 50
 
 def restore(job: Job) -> MoRef:
     """The registered VM. On failure the VM is unregistered and its folder deleted."""
+    needed = sum(reader.capacity_bytes for reader in job.disks.values())
+    if needed > job.placement.free_bytes:
+        raise NoSpaceError(
+            f"uploaded disks take their full {format_size(needed)}; the datastore "
+            f"{job.placement.datastore_name} has {format_size(job.placement.free_bytes)} free",
+            hint="name another datastore, or free space there; nothing was changed",
+        )
     folder = _make_folder(job)
     made = ""
     try:
