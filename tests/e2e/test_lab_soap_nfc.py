@@ -71,10 +71,16 @@ def test_a_snapshot_is_exported_as_it_was(lab: Lab, instance: Any) -> None:
     mine.guest_write(0, 0, b"later" * 1000)
     lease = snapshot.ExportSnapshot()
     info = ready(lease)
-    assert [url.targetId for url in info.deviceUrl] == ["disk-0.vmdk", "disk-1.vmdk"]
-    assert all(url.disk and str(lab.port) in url.url for url in info.deviceUrl)
+    assert [(url.targetId, url.disk) for url in info.deviceUrl] == [
+        ("disk-0.vmdk", True),
+        ("disk-1.vmdk", True),
+        ("vm one.nvram", False),
+    ]
+    assert all(str(lab.port) in url.url for url in info.deviceUrl)
+    nvram = lab.state.resolve("[datastore1] vm one/vm one.nvram").read_bytes()
+    assert request(lab, "GET", path_of(info.deviceUrl[2].url)).body == nvram
     assert info.totalDiskCapacityInKB == 2 * DISK_MIB * 1024
-    for url, disk in zip(info.deviceUrl, expected, strict=True):
+    for url, disk in zip(info.deviceUrl, expected, strict=False):
         answer = request(lab, "GET", path_of(url.url))
         assert answer.headers["Content-Type"] == "application/x-vnd.vmware-streamVmdk"
         assert decoded(answer.body, DISK_MIB * MIB) == disk

@@ -29,6 +29,7 @@ from fixtures_lab_soap import (
 )
 from vbm.errors import InputError
 from vbm.lab.context import Options
+from vbm.lab.model import DiskSpec, MachineSpec
 from vbm.lab.server import Lab
 
 FLAT = folder_url("vm one/vm one-flat.vmdk")
@@ -148,6 +149,23 @@ def test_a_call_that_hangs_ends_when_the_lab_does(tmp_path: Path) -> None:
         lab.stop()
         thread.join(10)
         assert len(answers) == 1
+
+
+def test_a_call_that_hangs_ends_when_the_client_goes(lab: Lab) -> None:
+    lab.fault("/folder hang")
+    link = connection(lab)
+    link.request("GET", FLAT, headers={"Authorization": basic(lab.username)})
+
+    def busy() -> int:
+        return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+    while not lab.context.rules.list() or not (lab.directory / "events.jsonl").read_text().count("hang"):
+        pass
+    before = busy()
+    link.close()
+    while busy() >= before:
+        pass
+    assert busy() == before - 1
 
 
 def test_a_delay_and_a_status(lab: Lab, instance: Any) -> None:
@@ -293,9 +311,17 @@ def test_busy_hosts_say_503(tmp_path: Path, lab: Lab) -> None:
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
     assert request(lab, "HEAD", FLAT).status == 200
     with running_lab(tmp_path / "busy", behaviour=Options(folder_max_requests=1)) as busy:
-        add_machine(busy, tmp_path, "vm one", on=False)
+        big = busy.state.create_machine(MachineSpec("big", disks=(DiskSpec(capacity_bytes=64 * MIB),)))
+        big.materialise()
+        url = folder_url("big/big-flat.vmdk")
         for _ in range(3):  # one after the other is never too many
-            assert request(busy, "GET", FLAT).status == 200
+            assert request(busy, "GET", url, {"Range": "bytes=0-99"}).status == 206
+        link = connection(busy)
+        link.request("GET", url, headers={"Authorization": basic(busy.username)})
+        response = link.getresponse()  # and nobody reads its 64 MiB, so it goes on
+        assert request(busy, "GET", url).status == 503
+        assert len(response.read()) == 64 * MIB
+        link.close()
 
 
 def test_an_export_breaks_off(lab: Lab, instance: Any) -> None:
