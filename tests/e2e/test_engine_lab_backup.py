@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -327,10 +328,21 @@ def test_a_snapshot_of_another_installation_is_left_alone_and_told(rig: Rig) -> 
     assert rig.ours(machine) == ["vbm-of-somebody-else"]
 
 
-def test_the_incremental_reads_by_the_changes_and_not_by_the_size(rig: Rig) -> None:
+def test_the_incremental_costs_the_network_by_the_changes_and_not_by_the_size(rig: Rig) -> None:
     machine = rig.machine(size=256 * MIB)
     rig.backup()
-    machine.guest_write(0, 77 * MIB, b"x" * 4096)
+    source = random.Random(5)
+    for _ in range(40):
+        machine.guest_write(0, source.randrange(4096) * 64 * KIB, b"x" * 4096)
+    sent = _bytes_sent(rig)
     result = rig.backup(audit_chunks=2)
-    assert result.bytes_read == 64 * KIB
+    assert result.read_mode == "incremental"
+    assert result.bytes_read <= 1.1 * result.bytes_changed
     assert result.bytes_audited <= 512 * KIB
+    assert _bytes_sent(rig) - sent <= 1.1 * result.bytes_changed + MIB + result.bytes_audited
+
+
+def _bytes_sent(rig: Rig) -> int:
+    """What the lab has given out of its datastores so far, as its own log says."""
+    lines = (rig.lab.directory / "events.jsonl").read_text().splitlines()
+    return sum(event["length"] for event in map(json.loads, lines) if event["event"] == "get-end")
