@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from vbm.clock import Clock, SystemClock, parse_rfc3339, rfc3339
 from vbm.errors import InputError, NotFoundError, VbmError
-from vbm.ids import ChunkId, DiskKey, RestorePointId, VmUuid
+from vbm.ids import ChunkId, DiskKey, PackId, RestorePointId, VmUuid
 from vbm.objectstore.base import ObjectExistsError, ObjectMissingError, ObjectStore
 from vbm.repository import keys, pins
 from vbm.repository.chunks import ChunkReader, StoredDisk
@@ -31,11 +32,13 @@ from vbm.repository.format import (
     restore_point_prefix,
 )
 from vbm.repository.index import INDEX_PREFIX, ChunkIndex, read_segment
+from vbm.repository.index_run import Array
 from vbm.repository.keys import KeySource, NoKey
 from vbm.repository.manifest import Manifest
 from vbm.repository.writer import Parts, Writer
 
 RESTORE_POINTS_PREFIX: Final = "restore-points/"
+_ATTEMPTS: Final = 8  # listings, while segments are replaced as they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class Repository:
         self._master = master
         self._raw_config = raw_config
         self._segments: set[str] = set()
+        self._refreshing = threading.Lock()
         self._chunks = ChunkReader(store, self.envelope, self.index)
 
     # --- making and opening
@@ -161,21 +165,35 @@ class Repository:
 
     def refresh(self) -> None:
         """Learn what other writers have indexed since. A damaged segment is remembered and passed over."""
-        for info in self.store.list(INDEX_PREFIX):
-            if info.key in self._segments:
-                continue
-            self._segments.add(info.key)
+        with self._refreshing:
+            for _ in range(_ATTEMPTS):
+                names = {info.key for info in self.store.list(INDEX_PREFIX)}
+                replaced: list[str] = []
+                self.index.add_segments(self._read_segments(sorted(names - self._segments), replaced))
+                if not replaced:
+                    return
+
+    def _read_segments(self, names: list[str], replaced: list[str]) -> Iterator[tuple[list[PackId], Array]]:
+        """Those that can be read; a garbage collection may have ``replaced`` some since they were listed."""
+        for name in names:
             try:
-                self.index.add_segment(*read_segment(self.store, self.envelope, info.key))
-            except (FormatError, ObjectMissingError) as error:
-                self.damaged_segments[info.key] = error
+                segment = read_segment(self.store, self.envelope, name)
+            except ObjectMissingError:
+                replaced.append(name)
+                continue
+            except FormatError as error:
+                self.damaged_segments[name] = error
+            else:
+                yield segment
+            self._segments.add(name)
 
     def reload(self) -> None:
         """Forget the index and read it anew: after a repair or a garbage collection."""
-        self.index = ChunkIndex()
-        self._segments.clear()
-        self.damaged_segments.clear()
-        self._chunks = ChunkReader(self.store, self.envelope, self.index)
+        with self._refreshing:
+            self.index = ChunkIndex()
+            self._segments.clear()
+            self.damaged_segments.clear()
+            self._chunks = ChunkReader(self.store, self.envelope, self.index)
         self.refresh()
 
     def close(self) -> None:
@@ -250,7 +268,8 @@ class Repository:
         }
 
     def open_map(self, manifest: Manifest, disk: DiskKey) -> DiskMap:
-        """The map of one disk of a manifest at hand."""
+        """The map of one disk of a manifest at hand; the index knows its chunks afterwards."""
+        self.refresh()  # another process may have written it since; segments come before manifests
         entry = manifest.disk(disk)
         prefix = restore_point_prefix(manifest.vm_instance_uuid, manifest.restore_point_id)
         found = DiskMap(self.store, self.envelope, f"{prefix}{entry.path}")

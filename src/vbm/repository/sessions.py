@@ -59,10 +59,14 @@ class WriterSession:
             "started": rfc3339(clock.now()),
         }
         start = f"{self._prefix}start"
-        store.put(start, [envelope.seal(start, json.dumps(document).encode())])
         self._beat = -1
         self._behind: list[int] = []  # beats that may still lie in the store
-        self._put_beat()
+        store.put(start, [envelope.seal(start, json.dumps(document).encode())])
+        try:
+            self._put_beat()
+        except VbmError:
+            drop_session(store, self.id)
+            raise
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"session {self.id}", daemon=True)
         self._thread.start()
