@@ -255,11 +255,12 @@ def test_a_disk_of_another_size_than_configured_is_refused(lab: Lab, session: Se
 @pytest.mark.parametrize("method", ["nfc", "upload"])
 def test_a_cancelled_restore_leaves_nothing(lab: Lab, session: Session, method: Any) -> None:
     saved = _save(session, _machine(lab))
-    cancel = CancelToken()
+    cancel, progress = CancelToken(), Noted()
     list(saved.disks.values())[1].on_read = lambda: cancel.cancel("enough")
     before = {p.name for p in lab.state.datastore("datastore1").root.iterdir()}
     with pytest.raises(CancelledError):
-        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), None, cancel)
+        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), progress, cancel)
+    assert progress.warnings == []
     assert len(lab.state.machines) == 1
     assert {p.name for p in lab.state.datastore("datastore1").root.iterdir()} == before
 
@@ -273,8 +274,10 @@ def test_a_reader_that_fails_leaves_nothing(lab: Lab, session: Session, method: 
 
     list(saved.disks.values())[1].on_read = fail
     before = {p.name for p in lab.state.datastore("datastore1").root.iterdir()}
+    progress = Noted()
     with pytest.raises(VbmError, match="a chunk is damaged"):
-        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method))
+        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), progress)
+    assert progress.warnings == []
     assert len(lab.state.machines) == 1
     assert {p.name for p in lab.state.datastore("datastore1").root.iterdir()} == before
 
@@ -350,8 +353,8 @@ def test_more_room_is_not_asked_for_than_there_is_data(lab: Lab, session: Sessio
     lab.state.datastore("datastore2").set_free(32 * MIB)
     moref = import_vm(session, saved.document, saved.disks, RestoreSpec("new", datastore="datastore2"))
     assert _restored(lab, moref).datastore == "datastore2"
+    wishes = RestoreSpec("other", datastore="datastore2", method="upload")
     with pytest.raises(NoSpaceError, match="full"):
-        wishes = RestoreSpec("other", datastore="datastore2", method="upload")
         import_vm(session, saved.document, saved.disks, wishes)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from vbm.cancel import CancelToken
 from vbm.disk.vmdk.descriptor import flat_descriptor
 from vbm.disk.vmx import render_vmx
 from vbm.errors import NotFoundError, VbmError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 4 * MIB
 _FOLDERS_TRIED: Final = 50
+_UNDO_WAITS: Final = (0.0, 0.2, 1.0, 3.0)
 
 
 def restore(job: Job) -> MoRef:
@@ -138,14 +140,20 @@ def _register(job: Job, vmx: DatastorePath) -> str:
 
 
 def _delete_folder(job: Job, folder: DatastorePath) -> None:
-    try:
-        task = job.session.call(
-            lambda c: c.fileManager.DeleteDatastoreFile_Task(
-                name=str(folder), datacenter=job.placement.datacenter
+    """Several tries: the host may hold a file for a moment longer whose upload was broken off."""
+    problem = ""
+    for wait_seconds in _UNDO_WAITS:
+        CancelToken().wait(wait_seconds)  # a cancelled restore is undone all the same
+        try:
+            task = job.session.call(
+                lambda c: c.fileManager.DeleteDatastoreFile_Task(
+                    name=str(folder), datacenter=job.placement.datacenter
+                )
             )
-        )
-        tasks.wait_for(job.session, task)
-    except NotFoundError:
-        return
-    except VbmError as error:
-        job.progress.warn(f"the folder {folder} of the failed restore is left: {error.message}")
+            tasks.wait_for(job.session, task)
+            return
+        except VbmError as error:
+            if isinstance(error, NotFoundError) or error.context.get("fault") == "FileNotFound":
+                return
+            problem = error.message
+    job.progress.warn(f"the folder {folder} of the failed restore is left: {problem}")
