@@ -137,6 +137,8 @@ class LocalStore:
         """Create what is missing, and make each new name durable in its parent."""
         missing = []
         while not folder.is_dir():
+            if folder.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             missing.append(folder)
             folder = folder.parent
         for new in reversed(missing):
