@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from vbm.ids import PackId
+from vbm.ids import PackId, SessionId
 from vbm.objectstore.base import ObjectMissingError, ObjectStore
 from vbm.repository.envelope import Envelope
 from vbm.repository.format import FormatError
@@ -21,17 +21,21 @@ CONDEMNED_PREFIX: Final = "condemned/"
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """One pass's record: ``id`` sorts by time, ``when`` is RFC 3339 by the clock of who wrote it."""
+    """One pass's record: ``id`` sorts by time, ``when`` is RFC 3339 by the clock of who wrote it.
+
+    ``sessions`` were writing when it was written: until the last of them has ended nothing of it may be deleted.
+    """
 
     id: str
     when: str
     packs: tuple[PackId, ...]
+    sessions: tuple[SessionId, ...] = ()
 
 
 def write_condemned(store: ObjectStore, envelope: Envelope, record: Condemned) -> None:
     """Durable when this returns; from then on it holds for every writer that looks."""
     key = f"{CONDEMNED_PREFIX}{record.id}"
-    document = {"when": record.when, "packs": list(record.packs)}
+    document = {"when": record.when, "packs": list(record.packs), "sessions": list(record.sessions)}
     sealed = envelope.seal(key, json.dumps(document).encode())
     store.put(key, [sealed, sealed])
 
@@ -61,7 +65,8 @@ def _read(store: ObjectStore, envelope: Envelope, key: str) -> Condemned:
     try:
         document = json.loads(_opened(envelope, key, store.get(key)))
         packs = tuple(PackId(pack) for pack in document["packs"])
-        return Condemned(key.removeprefix(CONDEMNED_PREFIX), document["when"], packs)
+        sessions = tuple(SessionId(session) for session in document["sessions"])
+        return Condemned(key.removeprefix(CONDEMNED_PREFIX), document["when"], packs, sessions)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{key} is damaged: {error}", key=key) from error
 

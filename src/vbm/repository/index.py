@@ -196,6 +196,18 @@ class ChunkIndex:
             np.maximum.at(ends, run.meta["pack"], last)
         return dict(zip(known, ends.tolist(), strict=True))
 
+    def columns(self) -> Iterator[tuple[list[PackId], Array, Array, Array]]:
+        """Every entry as arrays, piece by piece: all packs, then ids, numbers of packs and lengths as stored."""
+        self.compact()
+        for run in [*self._runs]:
+            if len(run):
+                yield (
+                    self._packs,
+                    run.raw_ids(),
+                    run.meta["pack"],
+                    run.meta["length"] & np.uint32(PACKED_BIT - 1),
+                )
+
     def entries(self) -> Iterator[Entry]:
         """Every place of every chunk, in order of id. Bounded memory."""
         self.compact()

@@ -24,6 +24,8 @@ from vbm.repository.format import (
     CONFIG_KEY,
     FORMAT_VERSION,
     LEVELS,
+    MANIFEST_NAME,
+    SAFE_SEGMENT,
     FormatError,
     NewerFormatError,
     NotARepositoryError,
@@ -187,6 +189,10 @@ class Repository:
                 yield segment
             self._segments.add(name)
 
+    def segment_keys(self) -> set[str]:
+        """The keys of the index segments that were read or found damaged."""
+        return set(self._segments)
+
     def reload(self) -> None:
         """Forget the index and read it anew: after a repair or a garbage collection."""
         with self._refreshing:
@@ -225,16 +231,13 @@ class Repository:
 
     def scan(self, vm: VmUuid | None = None) -> Iterator[Manifest | DamagedRestorePoint]:
         """Every restore point, of each VM oldest first; those that can't be read as what is wrong with them."""
-        prefix = f"{RESTORE_POINTS_PREFIX}{vm}/" if vm else RESTORE_POINTS_PREFIX
-        names = sorted(info.key for info in self.store.list(prefix) if info.key.endswith("/manifest.json"))
-        for key in names:
-            _, vm_part, point, _ = key.split("/")
+        for vm_part, point in sorted(self._places(vm)):
             try:
-                yield self._read_manifest(VmUuid(vm_part), RestorePointId(point))
+                yield self._read_manifest(vm_part, point)
             except ObjectMissingError:
                 continue  # deleted since it was listed
             except (FormatError, NewerFormatError) as error:
-                yield DamagedRestorePoint(VmUuid(vm_part), RestorePointId(point), error)
+                yield DamagedRestorePoint(vm_part, point, error)
 
     def restore_points(self, vm: VmUuid | None = None) -> Iterator[Manifest]:
         """Every readable restore point, of each VM oldest first."""
@@ -252,20 +255,20 @@ class Repository:
 
     def manifest(self, point: RestorePointId) -> Manifest:
         """The restore point of that id. Raises NotFoundError naming the nearest."""
-        places = self._places()
+        places = {found: vm for vm, found in self._places()}
         if point not in places:
             near = difflib.get_close_matches(point, places, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(near)}?" if near else "list them: vbm restore-point list"
             raise NotFoundError(f"no restore point {point!r} in {self.store.url}", hint=hint)
         return self._read_manifest(places[point], point)
 
-    def _places(self) -> dict[RestorePointId, VmUuid]:
-        keys_there = (info.key.split("/") for info in self.store.list(RESTORE_POINTS_PREFIX))
-        return {
-            RestorePointId(parts[2]): VmUuid(parts[1])
-            for parts in keys_there
-            if len(parts) == 4 and parts[3] == "manifest.json"
-        }
+    def _places(self, vm: VmUuid | None = None) -> Iterator[tuple[VmUuid, RestorePointId]]:
+        """VM and id of everything that has the name of a manifest."""
+        prefix = f"{RESTORE_POINTS_PREFIX}{vm}/" if vm else RESTORE_POINTS_PREFIX
+        for info in self.store.list(prefix):
+            parts = info.key.split("/")
+            if len(parts) == 4 and parts[3] == MANIFEST_NAME and all(map(SAFE_SEGMENT.fullmatch, parts)):
+                yield VmUuid(parts[1]), RestorePointId(parts[2])
 
     def open_map(self, manifest: Manifest, disk: DiskKey) -> DiskMap:
         """The map of one disk of a manifest at hand; the index knows its chunks afterwards."""

@@ -103,10 +103,17 @@ class Writer:
                 self._own.add(chunk)
         if known:
             return Stored(chunk, is_new=False, stored_bytes=0)
+        return Stored(chunk, True, self._store(chunk, data))
+
+    def store_again(self, chunk: ChunkId, data: Data) -> None:
+        """Store a chunk though it is there: its pack is about to go. ``data`` was checked against the id."""
+        self._store(chunk, data)
+
+    def _store(self, chunk: ChunkId, data: Data) -> int:
         try:
             compressed = self._compressor().compress(data)
             packed = len(compressed) < len(data) * 97 // 100
-            return Stored(chunk, True, self._packer.add(chunk, compressed if packed else data, packed))
+            return self._packer.add(chunk, compressed if packed else data, packed)
         except BaseException:
             self._packer.fail()
             raise
