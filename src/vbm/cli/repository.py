@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vbm.catalog.repositories import KeyKind, RepositoryRecord
-from vbm.cli import access, output, progress, repository_keys, secrets, verdicts
+from vbm.cli import access, output, progress, repository_keys, repository_upkeep, secrets, verdicts
 from vbm.cli import options as access_options
 from vbm.cli.completion import complete_repository
 from vbm.cli.confirm import confirmed
@@ -175,6 +175,9 @@ def check(
 
 
 app.command("keys", epilog=repository_keys.EXAMPLES)(repository_keys.keys)
+app.command("stats", epilog=repository_upkeep.STATS_EXAMPLES)(repository_upkeep.stats)
+app.command("gc", epilog=repository_upkeep.GC_EXAMPLES)(repository_upkeep.gc)
+app.command("repair", epilog=repository_upkeep.REPAIR_EXAMPLES)(repository_upkeep.repair)
 
 
 @app.command("remove", epilog=examples("vbm repository remove main"))
