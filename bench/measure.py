@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,21 +25,35 @@ class Measured:
         return {name: round(value, 3) for name, value in asdict(self).items() if name != "output"}
 
 
+# Linux counts a parent's peak as its child's (the mark survives exec), so a small process stands between.
+_BETWEEN = """
+import json, os, subprocess, sys, time
+begin = time.perf_counter()
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+found = [time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+os.write(int(sys.argv[1]), json.dumps(found).encode())
+os._exit(os.waitstatus_to_exitcode(status) & 255)
+"""
+
+
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Measured:
     """Run to the end; a failure ends the bench with what the command said on standard error."""
     words = [str(word) for word in command]
+    reading, writing = os.pipe()
+    between = [sys.executable, "-S", "-E", "-c", _BETWEEN, str(writing), *words]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        begin = time.perf_counter()
-        child = subprocess.Popen(
-            words, stdout=output, stderr=errors, env={**os.environ, **(environment or {})}
+        surroundings = {**os.environ, **(environment or {})}
+        done = subprocess.run(
+            between, stdout=output, stderr=errors, env=surroundings, pass_fds=[writing], check=False
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - begin
-        child.returncode = os.waitstatus_to_exitcode(status)
+        os.close(writing)
+        with os.fdopen(reading) as figures:
+            found = figures.read()
         said, complained = _text(output), _text(errors)
-    if child.returncode:
-        sys.exit(f"{' '.join(words)} exited with {child.returncode}:\n{said[-1000:]}\n{complained[-3000:]}")
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} exited with {done.returncode}:\n{said[-1000:]}\n{complained[-3000:]}")
+    return Measured(*json.loads(found), output=said)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -81,7 +81,7 @@ class Restic:
         target = output.with_suffix(".d")
         words = ["restore", "latest", "--tag", image.stem, "--sparse", "--target", target]
         measured = run([self.program, *words], self.environment)
-        (target / str(image.resolve()).lstrip("/")).rename(output)
+        (target / str(image.absolute()).lstrip("/")).rename(output)
         shutil.rmtree(target)
         return measured
 
@@ -133,7 +133,7 @@ class Borg:
         target.mkdir()
         script = f'cd "{target}" && exec "{self.program}" extract --sparse ::{image.stem}'
         measured = run(["sh", "-c", script], self.environment)
-        (target / str(image.resolve()).lstrip("/")).rename(output)
+        (target / str(image.absolute()).lstrip("/")).rename(output)
         shutil.rmtree(target)
         return measured
 

@@ -68,6 +68,12 @@ def one_round(contender: Contender, images: Images, folder: Path) -> dict[str, A
     return found
 
 
+def clean(folder: Path, pattern: str) -> None:
+    """Remove what a round leaves, or one that was broken off left."""
+    for leftover in folder.glob(pattern):
+        shutil.rmtree(leftover)
+
+
 def measure_local(folder: Path, scale: float, rounds: int) -> dict[str, Any]:
     images = make_images(folder / f"images-{scale:g}", scale)
     rates = single_rates(images.first)
@@ -77,10 +83,10 @@ def measure_local(folder: Path, scale: float, rounds: int) -> dict[str, Any]:
         for make in contenders(folder):  # side by side: a slow minute of the machine hits all of them
             warm(images.first, images.second, images.day2)
             contender = make(number)
+            clean(folder, f"{contender.name}-{number}*")
             console.print(f"round {number + 1} of {rounds}: {contender.name}", style="dim")
             collected.setdefault(contender.name, []).append(one_round(contender, images, folder))
-            for leftover in folder.glob(f"{contender.name}-{number}*"):
-                shutil.rmtree(leftover)
+            clean(folder, f"{contender.name}-{number}*")
     for name, found in collected.items():
         results[name] = {step: middle([one[step] for one in found]).as_dict() for step in STEPS}
         results[name] |= {f"{step}_mb": round(found[0][f"{step}_mb"], 1) for step in STEPS[:3]}

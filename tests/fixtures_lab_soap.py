@@ -7,7 +7,7 @@ import http.client
 import random
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vbm.lab.model import DiskSpec, MachineSpec
 from vbm.lab.server import Lab, LabOptions
 
 MIB = 1 << 20
-PASSWORD = "open sesame"  # noqa: S105
+PASSWORD = "open sesame"
 DISK_MIB = 4
 
 
@@ -65,10 +65,9 @@ def connected(lab: Lab, user: str = "", password: str = PASSWORD) -> Iterator[An
     try:
         yield instance
     finally:
-        try:
+        with suppress(vim.fault.NotAuthenticated, OSError, http.client.HTTPException):
             Disconnect(instance)
-        except vim.fault.NotAuthenticated:
-            pass
+        instance._stub.DropConnections()
 
 
 def wait(task: Any) -> Any:

@@ -17,6 +17,7 @@ from vbm.engine.ledger import Ledger
 from vbm.engine.result import BackupResult
 from vbm.engine.run_context import BackupOptions, RunContext
 from vbm.engine.sweep import sweep
+from vbm.ids import DiskKey
 from vbm.lab.machine import Machine
 from vbm.lab.model import DiskSpec, MachineSpec
 from vbm.lab.server import Lab, LabOptions
@@ -162,3 +163,37 @@ def test_an_old_snapshot_is_not_gone_on_with(scene: Scene) -> None:
     result = scene.backup(replace(BackupOptions(), resume_within_seconds=-1))
     assert not result.resumed
     assert scene.clean()
+
+
+def _kill_and_recover(scene: Scene, source: random.Random) -> None:
+    """Killed somewhere; then either the next command cleans up, or the next backup does."""
+    scene.machine.guest_write(0, source.randrange(0, SIZE // MIB - 1) * MIB, source.randbytes(MIB))
+    phases = ["connecting", "snapshot", "downloading", "compressing", "committing", "cleanup", "done"]
+    if source.random() < 0.5:
+        scene.killed(source.choice(phases))
+    else:
+        scene.killed(after_bytes=source.randrange(1, 64 * KIB))
+    if source.random() < 0.5:
+        assert all(s.removed for s in sweep(scene.session, RunContext.of(scene.home)))
+        assert scene.clean()
+    result = scene.backup()
+    assert scene.clean()
+    if not result.resumed:
+        assert scene.stored(result) == scene.machine.guest_read(0, 0, SIZE)
+    with Repository.open(LocalStore(scene.folder / "repo"), NoKey()) as repo:
+        for manifest in repo.restore_points():
+            reader = repo.disk_reader(manifest.restore_point_id, manifest.disks[0].disk_key or DiskKey(0))
+            reader.readinto(0, bytearray(SIZE))  # every chunk is there and is what it was
+
+
+def test_three_random_kills_leave_nothing_wrong(scene: Scene) -> None:
+    source = random.Random(1)
+    for _ in range(3):
+        _kill_and_recover(scene, source)
+
+
+@pytest.mark.soak
+def test_forty_random_kills_leave_nothing_wrong(scene: Scene) -> None:
+    source = random.Random(2)
+    for _ in range(40):
+        _kill_and_recover(scene, source)

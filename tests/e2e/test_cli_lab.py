@@ -370,3 +370,93 @@ def test_a_terminated_backup_removes_its_snapshot(lab: Lab, ready: Cli, tmp_path
 def test_a_removed_lab_folder_is_a_clear_error(ready: Cli, tmp_path: Path) -> None:
     fails_clearly(ready("lab", "day", "--state", str(tmp_path / "no"), "--vm", "x"), 3, "no lab in")
     shutil.rmtree(tmp_path)
+
+
+def test_a_snapshot_of_a_killed_backup_goes_with_the_next_command(lab: Lab, ready: Cli) -> None:
+    """kill -9 while a real process reads; then a mere listing removes what it left."""
+    lab.fault("/folder delay=0.5")
+    environment = {k: v for k, v in (os.environ | ready.environment).items() if v is not None}
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "vbm", "backup", "web02", "--repository", "main"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stderr is not None
+        with child:
+            for line in child.stderr:
+                if line.startswith("Downloading"):
+                    child.kill()
+                    break
+    finally:
+        lab.rules.clear()
+    assert child.returncode == -9
+    assert len(lab.machine("web02").snapshots) == 1
+    listed = ready("vm", "list", "--json")
+    assert json.loads(listed.stdout)
+    assert "an interrupted run left on web02" in listed.stderr
+    assert lab.machine("web02").snapshots == []
+
+
+def test_a_whole_vm_is_restored_beside_the_original(ready: Cli, lab: Lab, first: dict[str, Any]) -> None:
+    arguments = ("restore", "vm", first["restore_point"], "--vcenter", "lab")
+    fails_clearly(ready(*arguments), 2, "--name")
+    fails_clearly(ready(*arguments, "--in-place"), 2, "--yes", "is lost")
+    fails_clearly(ready(*arguments, "--name", "n", "--datastore", "datastroe1"), 2, "datastore1")
+    fails_clearly(ready(*arguments, "--name", "n", "--datastore", "../etc"), 2)
+    fails_clearly(ready(*arguments, "--name", "n", "--network", "VM Network"), 2, "write it like")
+    assert ready.json(*arguments, "--name", "copy", "--dry-run")["dry_run"] is True
+    made = ready.json(*arguments, "--name", "copy [1]")
+    assert made["capacity_bytes"] == 8 * MIB
+    assert lab.machine("copy [1]").power_state == "poweredOff"
+    fails_clearly(ready(*arguments, "--name", "copy [1]"), 2, "copy [1]")
+
+
+def test_damage_is_named_with_restore_point_disk_and_range(fresh: Cli, lab: Lab, tmp_path: Path) -> None:
+    assert add(fresh, lab).exit_code == 0
+    assert (
+        fresh("repository", "create", "r", str(tmp_path / "r"), "--passphrase-env", "REPO_PW").exit_code == 0
+    )
+    made = fresh.json("backup", "web01", "--repository", "r")
+    point = made["restore_point"]
+    assert fresh.json("restore-point", "verify", point)["good"] is True
+    assert fresh.json("repository", "check", "r", "--read-data")["bytes_checked"] > 0
+    pack = max(
+        (p for p in (tmp_path / "r" / "packs").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(pack.read_bytes())
+    content[1000] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    done = fresh("restore-point", "verify", point, "--json")
+    assert done.exit_code == 5
+    damages = json.loads(done.stdout)["damages"]
+    assert [(d["restore_point"], d["disk_key"], d["length"]) for d in damages] == [(point, 2000, MIB)]
+    assert fresh("repository", "check", "r", "--read-data").exit_code == 5
+    output = tmp_path / "o.raw"
+    fails_clearly(fresh("restore", "disk", point, "--disk", "0", "--output", str(output)), 5, "damaged")
+    assert not output.exists()
+    assert fresh.json("backup", "web01", "--repository", "r", "--mode", "full")["read_mode"] == "full"
+    assert fresh.json("restore-point", "verify", point)["good"] is True
+
+
+def test_a_vm_is_put_back_in_place_only_when_it_is_off_and_only_when_meant(
+    fresh: Cli, lab: Lab, tmp_path: Path
+) -> None:
+    assert add(fresh, lab).exit_code == 0
+    assert fresh("repository", "create", "r", str(tmp_path / "r"), "--no-encryption").exit_code == 0
+    machine = lab.machine("web02")
+    point = fresh.json("backup", "web02", "--repository", "r")["restore_point"]
+    before = machine.guest_read(0, 0, MIB)
+    machine.guest_write(0, 0, b"ransom" * 1000)
+    arguments = ("restore", "vm", point, "--vcenter", "lab", "--in-place")
+    fails_clearly(fresh(*arguments, "--yes"), 2)
+    machine.power_off()
+    fails_clearly(fresh(*arguments), 2, "--yes")
+    assert machine.guest_read(0, 0, 6) == b"ransom"
+    done = fresh(*arguments, "--yes", "--json")
+    assert done.exit_code == 0, done.output
+    assert machine.guest_read(0, 0, MIB) == before
+    machine.power_on()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from engine_lab import DISK, KIB, MIB, Rig, Watcher
 
 from vbm.cancel import CancelToken
 from vbm.engine.errors import NothingToBackUpError, SnapshotLostError, VmInUseError
+from vbm.engine.ledger import Ledger, LedgerEntry
 from vbm.engine.restore import restore_disk
 from vbm.engine.sweep import sweep
 from vbm.errors import CancelledError, NotFoundError, VbmError
@@ -146,6 +149,19 @@ def test_changes_that_tracking_lost_are_found_by_the_audit(rig: Rig) -> None:
     after = rig.backup()
     assert after.read_mode == "full"
     assert rig.backup().read_mode == "incremental"
+
+
+def test_a_snapshot_that_a_reset_of_tracking_left_is_removed(rig: Rig) -> None:
+    machine = rig.machine()
+    ledger, entries = Ledger(rig.home), list[LedgerEntry]()
+    rig.backup(watcher=Watcher(compressing=lambda: entries.extend(ledger.entries())))
+    (entry,) = entries
+    machine.take_snapshot("vbm-cbt-reset-20260101T000000000-0000000000")
+    ledger.record(replace(entry, snapshot=f"vbm-cbt-reset-{entry.run_id}"))
+    ledger.release(f"vbm-cbt-reset-{entry.run_id}")
+    result = rig.backup()
+    assert result.warnings == ()
+    assert rig.clean(machine)
 
 
 def test_a_replaced_disk_is_read_whole(rig: Rig) -> None:
@@ -312,10 +328,21 @@ def test_a_snapshot_of_another_installation_is_left_alone_and_told(rig: Rig) -> 
     assert rig.ours(machine) == ["vbm-of-somebody-else"]
 
 
-def test_the_incremental_reads_by_the_changes_and_not_by_the_size(rig: Rig) -> None:
+def test_the_incremental_costs_the_network_by_the_changes_and_not_by_the_size(rig: Rig) -> None:
     machine = rig.machine(size=256 * MIB)
     rig.backup()
-    machine.guest_write(0, 77 * MIB, b"x" * 4096)
+    source = random.Random(5)
+    for _ in range(40):
+        machine.guest_write(0, source.randrange(4096) * 64 * KIB, b"x" * 4096)
+    sent = _bytes_sent(rig)
     result = rig.backup(audit_chunks=2)
-    assert result.bytes_read == 64 * KIB
+    assert result.read_mode == "incremental"
+    assert result.bytes_read <= 1.1 * result.bytes_changed
     assert result.bytes_audited <= 512 * KIB
+    assert _bytes_sent(rig) - sent <= 1.1 * result.bytes_changed + MIB + result.bytes_audited
+
+
+def _bytes_sent(rig: Rig) -> int:
+    """What the lab has given out of its datastores so far, as its own log says."""
+    lines = (rig.lab.directory / "events.jsonl").read_text().splitlines()
+    return sum(event["length"] for event in map(json.loads, lines) if event["event"] == "get-end")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_lab_soap import DISK_MIB, MIB, PASSWORD, add_machine, connected, running_lab, vm_named, wait
 from pyVmomi import vim, vmodl
 
+from fixtures_lab_soap import DISK_MIB, MIB, PASSWORD, add_machine, connected, running_lab, vm_named, wait
 from vbm.lab.server import Lab
 
 P = vmodl.query.PropertyCollector
@@ -249,8 +249,8 @@ def test_machines_are_made_changed_and_unmade(instance: Any) -> None:
     )
     wait(machine.ReconfigVM_Task(change))
     assert machine.config.annotation == "hello"
+    made.capacityInKB, made.capacityInBytes = 1024, 1024 * 1024
     with pytest.raises(vim.fault.InvalidDeviceOperation):
-        made.capacityInKB, made.capacityInBytes = 1024, 1024 * 1024
         wait(machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[add(operation="edit", device=made)])))
     path = machine.config.files.vmPathName
     machine.UnregisterVM()

@@ -213,29 +213,26 @@ def test_another_datastore_folder_and_networks(lab: Lab, session: Session) -> No
     _same_disks(new, saved)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "hint"),
-    [
-        ({"name": "web01"}, NameTakenError, "another name"),
-        ({"name": " "}, InputError, "characters"),
-        ({"name": "x" * 81}, InputError, "80"),
-        ({"datastore": "datastore3"}, PlacementError, "datastore2"),
-        ({"host": "esx03.lab.local"}, PlacementError, "esx02"),
-        ({"folder": "no/such"}, PlacementError, "there are"),
-        ({"resource_pool": "Cluster2"}, PlacementError, "Cluster1"),
-        ({"datacenter": "DC2"}, PlacementError, "DC1"),
-        ({"network_map": {"VM Network": "DMZ"}}, PlacementError, "Backup Network"),
-        ({"in_place": True}, InputError, "new VM"),
-        ({"method": "pigeon"}, InputError, "nfc"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_is_made(
-    lab: Lab, session: Session, change: dict[str, Any], error: type[VbmError], hint: str
-) -> None:
+_REFUSED: list[tuple[dict[str, Any], type[VbmError], str]] = [
+    ({"name": "web01"}, NameTakenError, "another name"),
+    ({"name": " "}, InputError, "characters"),
+    ({"name": "x" * 81}, InputError, "80"),
+    ({"datastore": "datastore3"}, PlacementError, "datastore2"),
+    ({"host": "esx03.lab.local"}, PlacementError, "esx02"),
+    ({"folder": "no/such"}, PlacementError, "there are"),
+    ({"resource_pool": "Cluster2"}, PlacementError, "Cluster1"),
+    ({"datacenter": "DC2"}, PlacementError, "DC1"),
+    ({"network_map": {"VM Network": "DMZ"}}, PlacementError, "Backup Network"),
+    ({"method": "pigeon"}, InputError, "nfc"),
+]
+
+
+def test_what_cannot_be_is_refused_before_anything_is_made(lab: Lab, session: Session) -> None:
     saved = _save(session, _machine(lab))
-    with pytest.raises(error) as caught:
-        import_vm(session, saved.document, saved.disks, replace(RestoreSpec("new"), **change))
-    assert hint in caught.value.hint
+    for change, error, hint in _REFUSED:
+        with pytest.raises(error) as caught:
+            import_vm(session, saved.document, saved.disks, replace(RestoreSpec("new"), **change))
+        assert hint in caught.value.hint
     assert len(lab.state.machines) == 1
     assert lab.context.leases.all() == []
 
@@ -258,11 +255,12 @@ def test_a_disk_of_another_size_than_configured_is_refused(lab: Lab, session: Se
 @pytest.mark.parametrize("method", ["nfc", "upload"])
 def test_a_cancelled_restore_leaves_nothing(lab: Lab, session: Session, method: Any) -> None:
     saved = _save(session, _machine(lab))
-    cancel = CancelToken()
+    cancel, progress = CancelToken(), Noted()
     list(saved.disks.values())[1].on_read = lambda: cancel.cancel("enough")
     before = {p.name for p in lab.state.datastore("datastore1").root.iterdir()}
     with pytest.raises(CancelledError):
-        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), None, cancel)
+        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), progress, cancel)
+    assert progress.warnings == []
     assert len(lab.state.machines) == 1
     assert {p.name for p in lab.state.datastore("datastore1").root.iterdir()} == before
 
@@ -276,8 +274,10 @@ def test_a_reader_that_fails_leaves_nothing(lab: Lab, session: Session, method: 
 
     list(saved.disks.values())[1].on_read = fail
     before = {p.name for p in lab.state.datastore("datastore1").root.iterdir()}
+    progress = Noted()
     with pytest.raises(VbmError, match="a chunk is damaged"):
-        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method))
+        import_vm(session, saved.document, saved.disks, RestoreSpec("new", method=method), progress)
+    assert progress.warnings == []
     assert len(lab.state.machines) == 1
     assert {p.name for p in lab.state.datastore("datastore1").root.iterdir()} == before
 
@@ -353,3 +353,95 @@ def test_more_room_is_not_asked_for_than_there_is_data(lab: Lab, session: Sessio
     lab.state.datastore("datastore2").set_free(32 * MIB)
     moref = import_vm(session, saved.document, saved.disks, RestoreSpec("new", datastore="datastore2"))
     assert _restored(lab, moref).datastore == "datastore2"
+    wishes = RestoreSpec("other", datastore="datastore2", method="upload")
+    with pytest.raises(NoSpaceError, match="full"):
+        import_vm(session, saved.document, saved.disks, wishes)
+
+
+def _old_files(lab: Lab, machine: Machine) -> set[str]:
+    return {p.name for p in lab.state.resolve(machine.vmx_path).parent.iterdir()}
+
+
+@pytest.mark.parametrize("power_on", [False, True])
+def test_disks_are_replaced_in_place(lab: Lab, session: Session, power_on: bool) -> None:
+    machine = _machine(lab)
+    saved = _save(session, machine)
+    for index in range(3):
+        machine.guest_write(index, 0, b"spoiled" * 1024)
+    machine.power_off()
+    before = (machine.config.nics, machine.instance_uuid, machine.config.memory_mb, _old_files(lab, machine))
+    kept = [(d.controller_key, d.unit, d.capacity_bytes) for d in machine.disks]
+    progress = Noted()
+    spec = RestoreSpec(in_place=True, power_on=power_on)
+    moref = import_vm(session, saved.document, saved.disks, spec, progress)
+    assert moref == machine.moref
+    assert len(lab.state.machines) == 1
+    assert (machine.config.nics, machine.instance_uuid, machine.config.memory_mb) == before[:3]
+    assert [(d.controller_key, d.unit, d.capacity_bytes) for d in machine.disks] == kept
+    _same_disks(machine, saved)
+    assert progress.warnings == []
+    assert machine.power_state == ("poweredOn" if power_on else "poweredOff")
+    root = lab.state.datastore("datastore1").root
+    assert [p.name for p in root.iterdir() if p.name.startswith("vbm-restore")] == []
+    assert {d.file_name.rpartition("/")[2] for d in machine.disks}.isdisjoint(before[3])
+    assert {name for name in _old_files(lab, machine) if name.endswith(".vmdk")}.isdisjoint(before[3])
+
+
+def test_one_disk_of_three_is_replaced(lab: Lab, session: Session) -> None:
+    machine = _machine(lab)
+    saved = _save(session, machine)
+    machine.guest_write(0, 0, b"spoiled" * 1024)
+    machine.guest_write(1, 0, b"kept" * 1024)
+    machine.power_off()
+    first = next(iter(saved.disks))
+    import_vm(session, saved.document, {first: saved.disks[first]}, RestoreSpec(in_place=True))
+    contents = [machine.guest_read(i, 0, d.capacity_bytes) for i, d in enumerate(machine.disks)]
+    assert saved.content[0] in contents
+    assert any(content.startswith(b"kept") for content in contents)
+
+
+@pytest.mark.parametrize("state", ["on", "snapshot", "grown", "gone", "fewer"])
+def test_in_place_is_refused_where_it_cannot_be_right(lab: Lab, session: Session, state: str) -> None:
+    machine = _machine(lab)
+    saved = _save(session, machine)
+    if state != "on":
+        machine.power_off()
+    if state == "snapshot":
+        machine.take_snapshot("mine", "")
+    if state == "grown":
+        machine.grow_disk(machine.disks[1].key, 16 * MIB)
+    if state == "fewer":
+        machine.detach_disk(machine.disks[1].key)
+    if state == "gone":
+        lab.state.destroy(machine.moref)
+    with pytest.raises(VbmError) as caught:
+        import_vm(session, saved.document, saved.disks, RestoreSpec(in_place=True))
+    assert caught.value.hint
+    assert lab.context.leases.all() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "MoveVirtualDisk_Task fault=FileLocked skip=1 count=9",
+        "ReconfigVM_Task object=web01 fault=InvalidDeviceSpec count=9",
+        "/nfc status=500 count=9",
+    ],
+)
+def test_in_place_that_fails_changes_nothing(lab: Lab, session: Session, fault: str) -> None:
+    machine = _machine(lab)
+    saved = _save(session, machine)
+    machine.power_off()
+    machine.guest_write(0, 0, b"as it is now" * 1024)
+    now = [machine.guest_read(i, 0, d.capacity_bytes) for i, d in enumerate(machine.disks)]
+    names = [d.file_name for d in machine.disks]
+    files = _old_files(lab, machine)
+    lab.fault(fault)
+    with pytest.raises(VbmError):
+        import_vm(session, saved.document, saved.disks, RestoreSpec(in_place=True, method="nfc"))
+    assert [d.file_name for d in machine.disks] == names
+    assert [machine.guest_read(i, 0, d.capacity_bytes) for i, d in enumerate(machine.disks)] == now
+    assert _old_files(lab, machine) == files
+    assert len(lab.state.machines) == 1
+    root = lab.state.datastore("datastore1").root
+    assert [p.name for p in root.iterdir() if p.name.startswith("vbm-restore")] == []

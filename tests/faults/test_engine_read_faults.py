@@ -17,6 +17,7 @@ from vbm.engine.pool import run_pool
 from vbm.engine.restore import restore_disk
 from vbm.errors import CancelledError, TransientError, VbmError
 from vbm.objectstore.base import Data, StoreFullError
+from vbm.objectstore.faulty import FaultyStore
 from vbm.objectstore.local import LocalStore
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import NoKey
@@ -51,7 +52,7 @@ class BreakingDisk:
         pass
 
 
-class FillingStore(LocalStore):
+class FillingStore(FaultyStore):
     """A store with room for so many packs."""
 
     packs_left = 0
@@ -66,7 +67,7 @@ class FillingStore(LocalStore):
 
 @pytest.fixture
 def store(tmp_path: Path) -> FillingStore:
-    made = FillingStore(tmp_path / "repo")
+    made = FillingStore(LocalStore(tmp_path / "repo"))
     made.packs_left = 1000
     return made
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vbm.clock import VirtualClock
 from vbm.disk.extents import Extent
-from vbm.engine.checkpoint import Checkpoint, RunFolder, adopt, finished
+from vbm.engine.checkpoint import Checkpoint, RunFolder, adopt, finished, remove_orphans
 from vbm.engine.geometry import Geometry
 from vbm.ids import ZERO_CHUNK, ChunkId, DiskKey, RunId
 
@@ -98,6 +98,13 @@ def test_a_run_that_was_never_begun_has_nothing(tmp_path: Path) -> None:
     assert list(finished(folder, KEY)) == []
     assert folder.load_state() is None
     folder.remove()
+
+
+def test_what_a_run_left_goes_with_its_snapshot(tmp_path: Path) -> None:
+    for name in ("known", "orphan"):
+        RunFolder(tmp_path, RunId(name)).save_state(b"{}")
+    remove_orphans(tmp_path, lambda: {RunId("known")})
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["known"]
 
 
 @given(cut=st.integers(0, 400), flip=st.integers(0, 400))

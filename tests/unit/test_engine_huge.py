@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from vbm.disk.extents import Extent, ExtentKind, cover
 from vbm.engine.image import FIRST_DISK, ImageOptions, backup_image
@@ -41,7 +41,7 @@ second = backup_image(
 )
 reader = repo.disk_reader(second.restore_point, FIRST_DISK)
 data = sum(e.length for e in reader.extents() if e.kind is ExtentKind.DATA)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 print(json.dumps({"full": full.bytes_read, "mode": second.read_mode, "second": second.bytes_read,
                   "audited": second.bytes_audited, "data": data, "peak_mib": peak}))
 """

@@ -72,6 +72,14 @@ def backup(
         str | None,
         typer.Option(metavar="NAME", help="datastore-https or nfc instead of the one chosen by itself."),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="How often to write down what is finished, so that an interrupted read goes on from there.",
+        ),
+    ] = BackupOptions().checkpoint_seconds,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -87,6 +95,7 @@ def backup(
         audit_chunks=audit,
         bytes_per_second=_rate(limit),
         transport=transport,
+        checkpoint_seconds=checkpoint_seconds,
     )
     order = BackupOrder(vm=vm, repository=repository, vcenter=vcenter, options=options)
     with Workspace.from_environment() as workspace, cancellable("the snapshot is being removed") as cancel:

@@ -20,6 +20,7 @@ from vbm.cli.output import clean, err, say
 from vbm.clock import Clock, SystemClock
 from vbm.ids import DiskKey
 from vbm.progress import Progress as Listener
+from vbm.progress import Silent
 from vbm.units import format_duration, format_size
 
 _EVERY_SECONDS: Final = 5.0
@@ -32,6 +33,7 @@ PHASES: Final = {
     "cleanup": "Cleaning up",
     "done": "Done",
 }
+VERIFY_PHASES: Final = PHASES | {"downloading": "Verifying"}
 RESTORE_PHASES: Final = PHASES | {"downloading": "Restoring", "committing": "Finishing"}
 
 
@@ -44,6 +46,16 @@ def shown(words: Mapping[str, str] = PHASES) -> Iterator[Listener]:
     else:
         with Lines(words) as lines:
             yield lines
+
+
+class Remarks(Silent):
+    """Shows remarks and warnings of work that is too short for a bar."""
+
+    def note(self, message: str) -> None:
+        say(clean(message), style="dim")
+
+    def warn(self, message: str) -> None:
+        say(f"Warning: {clean(message)}", style="yellow")
 
 
 class Bars:

@@ -134,7 +134,7 @@ def _errors_page() -> str:
 
 def _subclasses(of: type[VbmError]) -> Iterator[type[VbmError]]:
     for child in of.__subclasses__():
-        if "code" in vars(child):
+        if "code" in vars(child) and child.__module__.startswith("vbm."):
             yield child
         yield from _subclasses(child)
 

@@ -10,17 +10,19 @@ from typing import Annotated
 import typer
 
 from vbm.catalog.repositories import KeyKind, RepositoryRecord
-from vbm.cli import access, output, repository_keys, secrets
+from vbm.cli import access, output, progress, repository_keys, repository_upkeep, secrets, verdicts
+from vbm.cli import options as access_options
 from vbm.cli.completion import complete_repository
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
-from vbm.cli.options import Json, Utc, Yes
+from vbm.cli.options import Json, RepositoryUrl, Utc, Yes
 from vbm.cli.output import Column
+from vbm.cli.signals import cancellable
 from vbm.clock import rfc3339
 from vbm.errors import InputError
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
-from vbm.services import repositories
+from vbm.services import repositories, verify
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
 from vbm.units import format_size, parse_size
@@ -28,6 +30,16 @@ from vbm.units import format_size, parse_size
 app = group("Create and look after repositories, where restore points are kept.")
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The repository's name.", autocompletion=complete_repository)
+]
+
+
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="The repository's name; may be left out where only one is known.",
+        autocompletion=complete_repository,
+    ),
 ]
 
 
@@ -132,7 +144,40 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
         output.table(columns, [_row(r, utc=utc) for r in known])
 
 
+@app.command(
+    "check",
+    epilog=examples(
+        "vbm repository check main --read-data",
+        "vbm repository check --repository-url file:///backup/vbm --passphrase-env REPO_PASSPHRASE",
+    ),
+)
+def check(
+    name: OptionalName = None,
+    *,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read, decrypt and hash every chunk, not documents alone.")
+    ] = False,
+    as_json: Json = False,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: access_options.PassphraseEnv = None,
+    key_file: access_options.KeyFileOption = None,
+    recovery_key_env: access_options.RecoveryKeyEnv = None,
+) -> None:
+    """Check every restore point of a repository. Exit code 5 where anything is damaged, each place named."""
+    where = access.where(name, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        cancellable("the check is ending") as cancel,
+        progress.shown(progress.VERIFY_PHASES) as listener,
+    ):
+        result = verify.everything(workspace, where, listener, cancel, read_data=read_data)
+    verdicts.show(result, as_json=as_json)
+
+
 app.command("keys", epilog=repository_keys.EXAMPLES)(repository_keys.keys)
+app.command("stats", epilog=repository_upkeep.STATS_EXAMPLES)(repository_upkeep.stats)
+app.command("gc", epilog=repository_upkeep.GC_EXAMPLES)(repository_upkeep.gc)
+app.command("repair", epilog=repository_upkeep.REPAIR_EXAMPLES)(repository_upkeep.repair)
 
 
 @app.command("remove", epilog=examples("vbm repository remove main"))

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from vbm.cli import access, output
+from vbm.cli import access, output, progress, verdicts
+from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import (
     Json,
@@ -18,12 +19,16 @@ from vbm.cli.options import (
     RepositoryUrl,
     RestorePointId,
     Utc,
+    Yes,
 )
 from vbm.cli.output import Column
+from vbm.cli.signals import cancellable
 from vbm.clock import rfc3339
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
-from vbm.services import restore_points
+from vbm.repository.prune import execute_prune
+from vbm.services import restore_points, upkeep
+from vbm.services import verify as verifications
 from vbm.services.restore_points import Listed
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
@@ -90,6 +95,40 @@ def show(
         _show_one(found.label, manifest, utc=utc)
 
 
+@app.command(
+    "verify",
+    epilog=examples(
+        "vbm restore-point verify 20261123T064837123-9f1c2ab03e",
+        "vbm restore-point verify 9f1c2ab03e --quick",
+    ),
+)
+def verify(
+    restore_point: RestorePointId,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look at documents and the index, read no data.")
+    ] = False,
+    as_json: Json = False,
+    repository: RepositoryOption = None,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Read a restore point back and check every chunk against its hash. Exit code 5 where it is damaged."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        cancellable("the verification is ending") as cancel,
+        restore_points.found(workspace, where, restore_point) as found,
+        progress.shown(progress.VERIFY_PHASES) as listener,
+    ):
+        result = verifications.verify(
+            found.repository, [found.manifest], listener, cancel, read_data=not quick
+        )
+    verdicts.show(result, as_json=as_json)
+
+
 @app.command("pin", epilog=examples("vbm restore-point pin 20261123T064837123-9f1c2ab03e"))
 def pin(
     restore_point: RestorePointId,
@@ -128,6 +167,52 @@ def unpin(
     ):
         restore_points.unpin(found)
     output.result(f"Unpinned {found.manifest.restore_point_id} of {output.clean(found.manifest.vm_name)}.")
+
+
+@app.command(
+    "delete",
+    epilog=examples(
+        "vbm restore-point delete 20261123T064837123-9f1c2ab03e --dry-run",
+        "vbm restore-point delete 20261123T064837123-9f1c2ab03e --yes",
+    ),
+)
+def delete(
+    restore_points_given: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="The whole ids of the restore points.")
+    ],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be deleted and change nothing.")
+    ] = False,
+    yes: Yes = False,
+    repository: RepositoryOption = None,
+    repository_url: RepositoryUrl = None,
+    passphrase_env: PassphraseEnv = None,
+    key_file: KeyFileOption = None,
+    recovery_key_env: RecoveryKeyEnv = None,
+) -> None:
+    """Delete restore points for good. Others stay whole; garbage collection frees the space."""
+    where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
+    with (
+        Workspace.from_environment() as workspace,
+        cancellable("deleting is ending") as cancel,
+        upkeep.deletion(workspace, where, restore_points_given, cancel) as (found, plan),
+    ):
+        for point in plan.drop:
+            name = output.clean(point.vm_name) or f"{point.vm}, whose manifest can't be read"
+            output.result(f"{'Would delete' if dry_run else 'To delete'}: {point.id} of {name}")
+        size = format_size(plan.freed_bytes)
+        if dry_run:
+            output.result(f"Garbage collection would then free up to {size}.")
+            return
+        count = len(plan.drop)
+        confirmed(
+            f"{count} restore point{'s' if count > 1 else ''} can't be restored any more; {size} become free.",
+            "Delete for good?",
+            yes=yes,
+        )
+        execute_prune(found, plan, cancel)
+    output.result(f"Deleted {count}. The next garbage collections free up to {size}: vbm repository gc")
 
 
 def _unreachable(name: str, error: VbmError) -> None:

@@ -22,11 +22,10 @@ from vbm.cli.options import (
     Yes,
 )
 from vbm.cli.signals import cancellable
-from vbm.clock import SystemClock
+from vbm.engine.restore_vm import RestoredVm
 from vbm.errors import InputError
 from vbm.repository.manifest import Manifest
 from vbm.services import restore_points, restore_vm
-from vbm.services.restore_vm import RestoredVm
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 from vbm.vsphere.restore_spec import RestoreSpec
@@ -74,7 +73,6 @@ def vm(
     where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
     if (name is None) == (not in_place):
         raise InputError("give --name NEW for a new machine, or --in-place")
-    clock = SystemClock()
     with (
         Workspace.from_environment() as workspace,
         cancellable("what was made of the machine is being removed") as cancel,
@@ -87,19 +85,17 @@ def vm(
             folder=folder,
             network_map=_network_map(network or []),
             power_on=power_on,
-            keep_identity=in_place,
             in_place=in_place,
         )
-        restore_vm.check(spec)
+        spec.check()
         if dry_run:
             _show_plan(found.manifest, spec, vcenter, as_json=as_json)
             return
         if in_place:
             confirmed(_loss(found.manifest, vcenter), "Replace it?", yes=yes)
-        began = clock.monotonic()
         with progress.shown(progress.RESTORE_PHASES) as listener:
             done = restore_vm.restore_vm(workspace, found, vcenter, spec, listener, cancel)
-    _show(found.manifest, done, clock.monotonic() - began, as_json=as_json)
+    _show(done, as_json=as_json)
 
 
 def _network_map(pairs: list[str]) -> dict[str, str]:
@@ -146,22 +142,24 @@ def _show_plan(manifest: Manifest, spec: RestoreSpec, vcenter: str, *, as_json: 
         )
 
 
-def _show(manifest: Manifest, done: RestoredVm, seconds: float, *, as_json: bool) -> None:
+def _show(done: RestoredVm, *, as_json: bool) -> None:
     if as_json:
         output.document(
             {
-                "restore_point": manifest.restore_point_id,
+                "restore_point": done.restore_point,
                 "name": done.name,
                 "moref": done.moref,
                 "vcenter": done.vcenter,
-                "disks": list(done.disks),
+                "disks": done.disks,
+                "left_out": list(done.left_out),
                 "capacity_bytes": done.capacity_bytes,
-                "duration_seconds": round(seconds, 3),
+                "duration_seconds": round(done.duration_seconds, 3),
             }
         )
         return
     size = format_size(done.capacity_bytes)
     name = output.clean(done.name)
     output.result(
-        f"Restored {name} ({done.moref}) on {done.vcenter}: {size} of disks, in {format_duration(seconds)}."
+        f"Restored {name} ({done.moref}) on {done.vcenter}: {size} of disks, "
+        f"in {format_duration(done.duration_seconds)}."
     )

@@ -11,6 +11,7 @@ from vbm.cli import output
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, VcenterOption
 from vbm.cli.output import Column
+from vbm.cli.progress import Remarks
 from vbm.cli.signals import cancellable
 from vbm.services import vms
 from vbm.services.vms import ListedVm, VmReport
@@ -33,7 +34,7 @@ def list_(
 ) -> None:
     """List the virtual machines of one vCenter, or of all that are known."""
     with Workspace.from_environment() as workspace, cancellable("the session is being closed") as cancel:
-        listing = vms.listing(workspace, vcenter, cancel)
+        listing = vms.listing(workspace, vcenter, Remarks(), cancel)
         found = [v for v in listing.vms if not (unprotected and v.protected)]
     for warning in listing.warnings:
         output.say(f"Warning: {warning}", style="yellow")
@@ -58,7 +59,7 @@ def show(
 ) -> None:
     """Show one virtual machine: which of its disks can be backed up, and why others can't."""
     with Workspace.from_environment() as workspace, cancellable("the session is being closed") as cancel:
-        report = vms.report(workspace, vcenter, vm, cancel)
+        report = vms.report(workspace, vcenter, vm, Remarks(), cancel)
     if as_json:
         output.document(_report_json(report))
     else:

@@ -13,7 +13,8 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -66,11 +67,24 @@ class RunFolder:
         return self.path / f"disk-{key}.done"
 
     def remove(self) -> None:
-        """The run needs no resuming any more."""
-        if self.path.is_dir():
+        """The run needs no resuming any more. Another process may be removing it too."""
+        with suppress(FileNotFoundError):
             for file in self.path.iterdir():
                 file.unlink(missing_ok=True)
             self.path.rmdir()
+
+
+def remove_orphans(home: Path, known: Callable[[], set[RunId]]) -> None:
+    """Remove what runs have left whose snapshots are gone: ``known`` answers the runs in the ledger.
+
+    The ledger is asked after the folders are listed: a run is in it before it has a folder.
+    """
+    runs = home / "runs"
+    there = [RunId(folder.name) for folder in runs.iterdir()] if runs.is_dir() else []
+    living = known() if there else set()
+    for run in there:
+        if run not in living:
+            RunFolder(home, run).remove()
 
 
 class Checkpoint:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, Literal
 
 from vbm.cancel import CancelToken
-from vbm.disk.extents import Extent, ExtentKind, intersect, merge, normalise, subtract, total_bytes
+from vbm.disk.extents import Extent, ExtentKind, intersect, merge, subtract, total_bytes
 from vbm.disk.reader import DiskReader
 from vbm.engine.audit import AuditResult, audit, pick
 from vbm.engine.checkpoint import Checkpoint, RunFolder, adopt
@@ -138,7 +138,7 @@ def copy_disk(
 def _full(
     source: DiskSource, tools: Tools, reason: str, allocated: list[Extent] | None, *, audited: int = 0
 ) -> DiskOutcome:
-    areas = [e for e in normalise(source.reader.extents()) if e.kind is ExtentKind.DATA]
+    areas = bounded(e for e in source.reader.extents() if e.kind is ExtentKind.DATA)
     if allocated is not None:
         areas = intersect(areas, allocated)
     made = _plan(source, tools, areas, from_base=False)

@@ -9,8 +9,10 @@ from vbm.clock import Clock, SystemClock
 from vbm.errors import InputError
 from vbm.ids import MoRef, RestorePointId
 from vbm.progress import Progress, Silent
+from vbm.repository.manifest import Manifest
 from vbm.repository.repository import Repository
-from vbm.vsphere.restore_target import RestoreSpec, import_vm
+from vbm.vsphere.restore_spec import RestoreSpec
+from vbm.vsphere.restore_target import import_vm
 from vbm.vsphere.session import Session
 
 
@@ -56,7 +58,9 @@ def restore_vm(
     }
     progress.phase("connecting")
     try:
-        moref = import_vm(session, manifest.config, disks, spec, progress, cancel)
+        cancel.check()
+        files = {path: repo.read_file(point, path) for path in _files(manifest)}
+        moref = import_vm(session, manifest.config, disks, spec, progress, cancel, files=files)
     finally:
         for reader in disks.values():
             reader.close()
@@ -73,3 +77,7 @@ def restore_vm(
         duration_seconds=clock.monotonic() - begun,
         left_out=tuple(str(disk.get("label", "")) for disk in manifest.excluded_disks),
     )
+
+
+def _files(manifest: Manifest) -> list[str]:
+    return [entry.path for entry in manifest.files if not entry.is_disk]

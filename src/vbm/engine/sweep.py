@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from vbm.engine.checkpoint import RunFolder
+from vbm.engine.checkpoint import RunFolder, remove_orphans
 from vbm.engine.ledger import LedgerEntry
 from vbm.engine.run_context import RunContext
 from vbm.errors import NotFoundError, VbmError
 from vbm.ids import MoRef, VmUuid
 from vbm.vsphere import inventory, snapshots
 from vbm.vsphere.session import Session
+
+RESET_PREFIX: Final = f"{snapshots.SNAPSHOT_PREFIX}cbt-reset-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ def sweep(session: Session, context: RunContext, *, keep_vm: VmUuid | None = Non
     about = session.about.get("instance_uuid", "")
     entries = context.ledger.leftovers(session.endpoint.name, about)
     done = [remove_leftover(session, context, e) for e in entries if keep_vm is None or e.vm_uuid != keep_vm]
+    remove_orphans(context.home, lambda: {entry.run_id for entry in context.ledger.entries()})
     return [swept for swept in done if swept is not None]
 
 
@@ -59,9 +63,26 @@ def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) ->
 
 
 def _remove(session: Session, context: RunContext, entry: LedgerEntry) -> None:
-    result = snapshots.remove(session, entry.vm, entry.snapshot, policy=context.removals)
-    if result.vm_gone and (moved := _registered_again(session, entry)) is not None:
-        snapshots.remove(session, moved, entry.snapshot, policy=context.removals)
+    gone = [_remove_named(session, context, entry.vm, name) for name in _names(session, entry, entry.vm)]
+    if any(gone) and (moved := _registered_again(session, entry)) is not None:
+        for name in _names(session, entry, moved):
+            _remove_named(session, context, moved, name)
+
+
+def _remove_named(session: Session, context: RunContext, vm: MoRef, name: str) -> bool:
+    """Whether the VM turned out to be gone."""
+    return snapshots.remove(session, vm, name, policy=context.removals).vm_gone
+
+
+def _names(session: Session, entry: LedgerEntry, vm: MoRef) -> list[str]:
+    """A reset of change tracking names its short-lived snapshot itself; all others are named in the ledger."""
+    if not entry.snapshot.startswith(RESET_PREFIX):
+        return [entry.snapshot]
+    try:
+        found = snapshots.find_ours(session, vm)
+    except NotFoundError:
+        return []
+    return [s.name for s in found if s.name.startswith(RESET_PREFIX)]
 
 
 def _registered_again(session: Session, entry: LedgerEntry) -> MoRef | None:

@@ -10,6 +10,7 @@ from vbm.lab.errors import make_fault, refusal, to_fault
 from vbm.lab.faults import Rule
 from vbm.lab.injection import after, before
 from vbm.lab.objects.base import ManagedObject
+from vbm.lab.privileges import needed
 from vbm.lab.soap import Call
 from vbm.lab.tasks import Task
 from vbm.lab.vmodl import reference
@@ -17,24 +18,6 @@ from vbm.lab.vmodl import reference
 _FREE_READS = ("System.", "Sessions.", "Datastore.Browse")
 _IN_TASK = {"fault", "never-ends", "leave-consolidation", "rate"}
 _WITHOUT_LOGIN = {"Login", "RetrieveServiceContent", "Logout", "SessionIsActive", "LoginBySSPI"}
-# Calls that pyVmomi's tables give no privilege although they change something.
-_PRIVILEGES = {
-    "MakeDirectory": "Datastore.FileManagement",
-    "DeleteDatastoreFile_Task": "Datastore.FileManagement",
-    "MoveDatastoreFile_Task": "Datastore.FileManagement",
-    "CopyDatastoreFile_Task": "Datastore.FileManagement",
-    "CreateVirtualDisk_Task": "Datastore.FileManagement",
-    "CopyVirtualDisk_Task": "Datastore.FileManagement",
-    "MoveVirtualDisk_Task": "Datastore.FileManagement",
-    "DeleteVirtualDisk_Task": "Datastore.FileManagement",
-    "ExtendVirtualDisk_Task": "Datastore.FileManagement",
-    "InflateVirtualDisk_Task": "Datastore.FileManagement",
-    "SetVirtualDiskUuid": "Datastore.FileManagement",
-    "SearchDatastore_Task": "Datastore.Browse",
-    "SearchDatastoreSubFolders_Task": "Datastore.Browse",
-    "ReconfigVM_Task": "VirtualMachine.Config.Settings",
-    "SetField": "Global.SetCustomField",
-}
 
 
 def invoke(context: Context, call: Call, rules: tuple[Rule, ...], connection: Any = None) -> Any:
@@ -44,8 +27,8 @@ def invoke(context: Context, call: Call, rules: tuple[Rule, ...], connection: An
     names = (target.moid, target.name, *target.also_named)
     outer = [rule for rule in rules if not _strikes_task(rule, call)]
     before(context, outer, connection, names)
-    _require_privilege(context, call, target)
-    _require_licence(context, call)
+    _require_privileges(context, call, target)
+    _require_licence(context, call, target)
     if call.method in target.tasks:
         result = _start_task(context, call, target, rules)
     elif call.method == "Fetch":
@@ -66,21 +49,22 @@ def _require_login(call: Call) -> None:
     raise refusal("NotAuthenticated", object=call.this, privilegeId=call.info.privId or "System.View")
 
 
-def _privilege(call: Call) -> str:
-    return call.info.privId or _PRIVILEGES.get(call.method, "System.View")
+def _privileges(call: Call, target: ManagedObject) -> list[str]:
+    return needed(call.method, call.info.privId, target.type_name, call.args)
 
 
-def _require_privilege(context: Context, call: Call, target: ManagedObject) -> None:
+def _require_privileges(context: Context, call: Call, target: ManagedObject) -> None:
     if call.session is None:
         return
-    privilege = _privilege(call)
-    if not call.session.user.may(privilege):
-        context.log("no-permission", method=call.method, object=target.name, privilege=privilege)
-        raise refusal("NoPermission", object=call.this, privilegeId=privilege)
+    for privilege in _privileges(call, target):
+        if not call.session.user.may(privilege):
+            context.log("no-permission", method=call.method, object=target.name, privilege=privilege)
+            raise refusal("NoPermission", object=call.this, privilegeId=privilege)
 
 
-def _require_licence(context: Context, call: Call) -> None:
-    if context.options.licence == "free" and not _privilege(call).startswith(_FREE_READS):
+def _require_licence(context: Context, call: Call, target: ManagedObject) -> None:
+    reads = all(privilege.startswith(_FREE_READS) for privilege in _privileges(call, target))
+    if context.options.licence == "free" and not reads:
         raise refusal("RestrictedVersion")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from vbm.disk.raw import is_zero
 from vbm.disk.vmdk.stream_optimized import StreamOptimizedWriter
@@ -34,7 +33,9 @@ def serve_nfc(context: Context, exchange: Exchange) -> None:
     names = (machine.name, machine.moref)
     early = [rule for rule in rules if rule.effect not in {"fault", "reset"} or rule.when == "after"]
     before(context, early, exchange.handler.connection, names)
-    if exchange.method == "GET" and lease.export:
+    if exchange.method == "GET" and lease.export and not device.disk_key:
+        _send_file(context, exchange, device, machine)
+    elif exchange.method == "GET" and lease.export:
         _export(context, exchange, lease, device, machine, rules)
     elif exchange.method in {"POST", "PUT"} and not lease.export:
         _import(context, exchange, lease, device, machine)
@@ -122,6 +123,17 @@ def _export(
         view.close()
 
 
+def _send_file(context: Context, exchange: Exchange, device: Device, machine: Machine) -> None:
+    folder = machine.vmx_path.rpartition("/")[0]
+    try:
+        data = context.state.resolve(f"{folder}/{device.target}").read_bytes()
+    except FileNotFoundError:
+        raise HttpError(404, "the file is gone") from None
+    device.sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    device.transferred_bytes = len(data)
+    exchange.reply(200, data, "application/octet-stream")
+
+
 def _encode(view: FrozenView, sink: Callable[[bytes], None], name: str) -> int:
     writer = StreamOptimizedWriter(sink, view.size_bytes, name)
     populated = 0
@@ -163,7 +175,7 @@ class _Body:
 def _import(context: Context, exchange: Exchange, lease: Lease, device: Device, machine: Machine) -> None:
     body = _Body(exchange.body())
     try:
-        device.populated_bytes = _decode(context, machine, device, body, lambda: lease.state == READY)
+        device.populated_bytes = _decode(machine, device, body, lambda: lease.state == READY)
         body.drain()
     except (VbmError, LabFault) as error:
         fault = make_fault(
@@ -176,14 +188,7 @@ def _import(context: Context, exchange: Exchange, lease: Lease, device: Device, 
     exchange.reply(201, b"", "text/plain")
 
 
-def _decode(
-    context: Context, machine: Machine, device: Device, body: _Body, alive: Callable[[], bool]
-) -> int:
-    if not device.disk_key:
-        Path(context.state.resolve(machine.vmx_path)).with_name(device.target).write_bytes(
-            body.read(64 << 20)
-        )
-        return 0
+def _decode(machine: Machine, device: Device, body: _Body, alive: Callable[[], bool]) -> int:
     reader = StreamOptimizedReader(body.read)
     if reader.capacity_bytes > device.capacity_bytes:
         raise LabFault("InvalidArgument", "the stream holds a larger disk than the specification says")

@@ -18,6 +18,8 @@ from vbm.lab.http_exchange import Exchange
 
 Serve = Callable[[Context, Exchange], None]
 _HANDSHAKE_SECONDS = 20.0
+_LINGER_BYTES = 64 << 20
+_LINGER_SECONDS = 0.5
 
 
 class HttpServer(ThreadingMixIn, TCPServer):
@@ -121,6 +123,17 @@ class _Handler(BaseHTTPRequestHandler):
         text = f"<html><body><h1>{error.status}</h1><p>{error.message}</p></body></html>"
         body = text.replace("&", "&amp;").encode("utf-8", "replace")
         exchange.reply(error.status, body, "text/html; charset=utf-8", error.headers)
+        self._linger(exchange)
+
+    def _linger(self, exchange: Exchange) -> None:
+        """Reads on for a while, so that a client in the middle of its upload comes to read the refusal."""
+        if exchange.body_read or not exchange.has_body():
+            return
+        left = _LINGER_BYTES
+        self.connection.settimeout(_LINGER_SECONDS)
+        with contextlib.suppress(OSError):
+            while left > 0 and (piece := self.connection.recv(1 << 16)):
+                left -= len(piece)
 
     def _hang_up(self, *, reset: bool) -> None:
         self.close_connection = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterable
 
@@ -85,14 +86,10 @@ def hang(context: Context, connection: socket.socket | None) -> None:
 
 
 def _gone(connection: socket.socket) -> bool:
-    """Whether the client has closed its side. TLS sockets can't peek, so their file descriptor is asked."""
-    probe = socket.socket(fileno=socket.dup(connection.fileno()))  # the copy is closed, not the connection
+    """Whether the client has closed its side, whatever unread bytes there are."""
+    poll = select.poll()
     try:
-        probe.setblocking(False)
-        return probe.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
+        poll.register(connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
         return True
-    finally:
-        probe.close()

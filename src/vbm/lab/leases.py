@@ -131,4 +131,4 @@ class Leases:
         late = [
             lease for lease in self.all() if lease.state in {INITIALIZING, READY} and now > lease.deadline
         ]
-        return [lease for lease in late if self.end(lease, error=fault())]
+        return [lease for lease in late if self.end(lease, error=fault(), state=ERROR)]

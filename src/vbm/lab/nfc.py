@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from vbm.lab.context import Context
 from vbm.lab.device_view import CONTROLLER_TYPES
@@ -36,6 +37,7 @@ def start_export(context: Context, call: Call, machine: Machine, node: SnapshotN
         _export_device(machine, config, disk, number)
         for number, disk in enumerate(disk for disk in config.disks if disk.in_snapshots or node is None)
     ]
+    lease.devices += _nvram(context, machine)
     lease.on_end = lambda well: context.log("lease-end", lease=lease.token, machine=machine.name, well=well)
     context.log("lease", lease=lease.token, machine=machine.name, export=True, disks=len(lease.devices))
     _in_background(context, lease, lambda: None)
@@ -51,6 +53,16 @@ def _export_device(machine: Machine, config: MachineConfig, disk: VirtualDisk, n
         file_size=0,
         capacity_bytes=disk.capacity_bytes,
     )
+
+
+def _nvram(context: Context, machine: Machine) -> list[Device]:
+    """The one file of an export that is no disk, as vSphere lists it."""
+    path = machine.vmx_path.removesuffix(".vmx") + ".nvram"
+    file = context.state.resolve(path)
+    if not file.is_file():
+        return []
+    name = path.rpartition("/")[2]
+    return [Device(name, f"/{machine.name}/nvram", 0, "nvram", file.stat().st_size)]
 
 
 def start_import(context: Context, call: Call, pool: Any) -> Lease:
@@ -123,7 +135,7 @@ def lease_info(context: Context, lease: Lease) -> Any:
         vim.HttpNfcLease.DeviceUrl(
             key=f"/{lease.machine}{device.import_key}" if lease.export else device.import_key,
             importKey=device.import_key,
-            url=f"{scheme}://{place}/nfc/{lease.token}/{device.target}",
+            url=f"{scheme}://{place}/nfc/{lease.token}/{quote(device.target)}",
             sslThumbprint=context.sha1_thumbprint(),
             disk=device.disk_key != 0,
             targetId=device.target,

@@ -249,7 +249,8 @@ def describe(machine: Machine, files: list[Any]) -> str:
                 3 + number, kind, f"Controller {number}", address=str(controller.bus_number), subtype=subtype
             )
         )
-    for number, (file, disk) in enumerate(zip(files, config.disks, strict=False)):
+    images = [file for file in files if file.path.endswith(".vmdk")]
+    for number, (file, disk) in enumerate(zip(images, config.disks, strict=False)):
         references.append(
             f'<File ovf:href={quoteattr(file.path)} ovf:id="file{number}" ovf:size="{file.size}"/>'
         )

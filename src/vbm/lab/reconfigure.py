@@ -111,3 +111,7 @@ def _edit_disk(machine: Machine, device: Any) -> None:
         raise refusal("InvalidDeviceOperation", "a disk can't shrink", property="capacityInKB", deviceIndex=0)
     if capacity > disk.capacity_bytes:
         machine.grow_disk(device.key, capacity)
+    mode = getattr(device.backing, "diskMode", None) or disk.mode
+    sharing = getattr(device.backing, "sharing", None) or disk.sharing
+    if (mode, sharing) != (disk.mode, disk.sharing):
+        machine.edit_disk(device.key, mode=mode, sharing=sharing)

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Self
 
 from vbm.clock import Clock, SystemClock
-from vbm.errors import NotFoundError
+from vbm.errors import InputError, NotFoundError
 from vbm.lab import actions, tls
 from vbm.lab.context import Changes, Context, Options
 from vbm.lab.control_socket import ControlSocket
 from vbm.lab.endpoint import serve_sdk
 from vbm.lab.errors import make_fault
 from vbm.lab.event_log import EventLog
-from vbm.lab.faults import Rule, Rules
+from vbm.lab.faults import Rule, Rules, parse_rule
 from vbm.lab.http_folder import serve_folder
 from vbm.lab.http_nfc import serve_nfc
 from vbm.lab.http_server import HttpServer, Serve
@@ -232,8 +232,14 @@ class Lab:
 
 def add_fault(context: Context, spec: str) -> Rule | None:
     """See ``Lab.fault``."""
-    if spec.split()[:1] == ["now"]:
-        rule = Rules().add(spec)
+    rule = parse_rule(spec)
+    if rule.effect == "action" and rule.value.partition(":")[0] not in context.actions:
+        raise InputError(
+            f"no such action: {rule.value!r}", hint=f"known: {', '.join(sorted(context.actions))}"
+        )
+    if rule.target == "now":
+        if rule.effect != "action":
+            raise InputError(f"only an action can be done now: {spec!r}")
         act(context, rule)
         return None
     return context.rules.add(spec)

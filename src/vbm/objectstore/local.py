@@ -1,8 +1,8 @@
 """Objects as files below a folder, on a local disk or NFS.
 
-A put writes a temporary file in the target's folder, syncs it, links it under its name (which fails where the
-name is taken: put-if-absent, on NFS too), removes the temporary name and syncs the folder. A file that a crash
-left under a temporary name is never listed; ``sweep`` removes those older than a day.
+A put writes a temporary file, syncs it, links it under its name (which fails where the name is taken:
+put-if-absent, on NFS too), removes the temporary name and syncs the folder. A file that a crash left under a
+temporary name is never listed; ``sweep`` removes those older than a day.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import errno
 import os
 import re
 import secrets
-import threading
-from collections import OrderedDict
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from vbm.objectstore.base import (
     StoreFullError,
 )
 from vbm.objectstore.keys import check_key
+from vbm.objectstore.open_files import OpenFiles
 
 _TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -45,46 +45,52 @@ class LocalStore:
     def __init__(self, path: Path) -> None:
         self.root = path.expanduser().absolute()
         self.url = f"file://{self.root}"
-        self._files = _OpenFiles(_OPEN_FILES)
+        self._files = OpenFiles(_OPEN_FILES)
 
     def put(self, key: str, parts: Sequence[Data]) -> None:
-        target = self._path(key)
-        temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
+        check_key(key)
+        upload = self.begin_upload()
         try:
-            self._make_folder(target.parent)
-            try:
-                _write(temporary, parts)
-                os.link(temporary, target)
-            finally:
-                with suppress(FileNotFoundError):
-                    temporary.unlink()
-            _sync_folder(target.parent)
-        except FileExistsError as error:
-            raise ObjectExistsError(f"{self.url}: {key} exists already") from error
+            upload.write_all(parts)
+            upload.commit(key)
+        finally:
+            upload.abort()
+
+    def begin_upload(self) -> LocalUpload:
+        """An object that is written piece by piece, straight to a temporary file. See ``streaming.py``."""
+        try:
+            self.make_folder(self.root)
+            return LocalUpload(self)
         except OSError as error:
-            raise self._translated(error, key) from error
+            raise self.translated(error, "") from error
 
     def get(self, key: str) -> bytes:
         try:
-            return self._path(key).read_bytes()
+            with open(self.path(key), "rb", opener=_no_link) as file:
+                return file.read()
         except OSError as error:
-            raise self._translated(error, key) from error
+            raise self._unreadable(error, key) from error
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
+        path = self.path(key)
         try:
-            with self._files.use(self._path(key)) as descriptor:
+            with self._files.use(path) as descriptor:
                 data = os.pread(descriptor, length, offset)
         except OSError as error:
-            raise self._translated(error, key) from error
+            self._files.forget(path)
+            raise self._unreadable(error, key) from error
         if len(data) != length:
             raise DamagedError(f"{self.url}: {key} ends before byte {offset + length}", key=key)
         return data
 
     def size(self, key: str) -> int:
         try:
-            return self._path(key).stat().st_size
+            status = self.path(key).lstat()
         except OSError as error:
-            raise self._translated(error, key) from error
+            raise self._unreadable(error, key) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ObjectMissingError(f"{self.url}: {key} is not an object")
+        return status.st_size
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         folder = prefix.rpartition("/")[0]
@@ -93,21 +99,21 @@ class LocalStore:
         return self._walk(self.root / folder, f"{folder}/" if folder else "", prefix)
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        path = self.path(key)
+        self._files.forget(path)
         try:
-            self._files.forget(path)
             path.unlink()
             _sync_folder(path.parent)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise self._translated(error, key) from error
+            raise self.translated(error, key) from error
 
     def space(self) -> Space | None:
         try:
             found = os.statvfs(self.root)
         except OSError as error:
-            raise self._translated(error, "") from error
+            raise self.translated(error, "") from error
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def close(self) -> None:
@@ -116,18 +122,23 @@ class LocalStore:
     def sweep(self, clock: Clock | None = None) -> int:
         """Remove what crashed writers left under temporary names for more than a day; how many there were."""
         oldest = ((clock or SystemClock()).now() - _STALE).timestamp()
-        stale = [path for path in self.root.rglob(".tmp-*") if path.lstat().st_mtime < oldest]
+        stale = [path for path in self.root.glob(".tmp-*") if path.lstat().st_mtime < oldest]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where that object lies; below the root whatever the key. Raises InputError."""
+        if any(_TEMPORARY.fullmatch(segment) for segment in key.split("/")):
+            raise InputError(f"not an object key: {key[:80]!r} is the name of a temporary file")
         return self.root / check_key(key)
 
-    def _make_folder(self, folder: Path) -> None:
+    def make_folder(self, folder: Path) -> None:
         """Create what is missing, and make each new name durable in its parent."""
         missing = []
         while not folder.is_dir():
+            if folder.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             missing.append(folder)
             folder = folder.parent
         for new in reversed(missing):
@@ -141,7 +152,7 @@ class LocalStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise self._translated(error, base) from error
+            raise self.translated(error, base) from error
         for entry, is_folder in entries:
             key = base + entry.name
             if is_folder:
@@ -150,9 +161,17 @@ class LocalStore:
             elif key.startswith(prefix) and not _TEMPORARY.fullmatch(entry.name):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
                     yield ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
-    def _translated(self, error: OSError, key: str) -> Exception:
+    def _unreadable(self, error: OSError, key: str) -> Exception:
+        if isinstance(error, NotADirectoryError | IsADirectoryError) or error.errno == errno.ELOOP:
+            return ObjectMissingError(f"{self.url}: {key} is not an object")
+        return self.translated(error, key)
+
+    def translated(self, error: OSError, key: str) -> Exception:
+        """The error of the contract that says what happened to that key."""
         where = f"{self.url}: {key}" if key else self.url
         if isinstance(error, FileNotFoundError):
             return ObjectMissingError(f"{where} does not exist")
@@ -161,68 +180,59 @@ class LocalStore:
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return NotAllowedError(f"{where}: {error.strerror}", hint="check owner and mode of the folder")
         if isinstance(error, NotADirectoryError | IsADirectoryError):
-            return InputError(f"{where}: {error.strerror}")
+            return InputError(f"{where}: {error.strerror}", hint="a file is where a folder should be")
         return TransientError(f"{where}: {error.strerror or error}")
 
 
-class _OpenFiles:
-    """A few files kept open for reading; a file in use is not closed under its reader."""
+class LocalUpload:
+    """A temporary file in the store's root that becomes an object by being linked under its name."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._path = store.root / f".tmp-{secrets.token_hex(8)}"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def use(self, path: Path) -> _OpenFile:
-        with self._lock:
-            file = self._open.pop(path, None)
-            if file is None:
-                file = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            self._open[path] = file
-            file.users += 1
-            for idle in [p for p, f in self._open.items() if f.users == 0][: len(self._open) - self._limit]:
-                os.close(self._open.pop(idle).descriptor)
-        file.lock = self._lock
-        return file
+    def write(self, data: Data) -> None:
+        self.write_all([data])
 
-    def forget(self, path: Path) -> None:
-        with self._lock:
-            file = self._open.get(path)
-            if file is not None and file.users == 0:
-                os.close(self._open.pop(path).descriptor)
+    def write_all(self, parts: Sequence[Data]) -> None:
+        """All parts in few system calls. Raises StoreFullError, TransientError."""
+        try:
+            for batch in _batches(parts):
+                _write_views(self._descriptor, batch)
+        except OSError as error:
+            self.abort()
+            raise self._store.translated(error, "") from error
 
-    def close(self) -> None:
-        with self._lock:
-            for file in self._open.values():
-                os.close(file.descriptor)
-            self._open.clear()
+    def commit(self, key: str) -> None:
+        target = self._store.path(key)
+        try:
+            os.fsync(self._descriptor)
+            self._store.make_folder(target.parent)
+            self._link(target)
+            self.abort()
+            _sync_folder(target.parent)
+        except FileExistsError as error:
+            raise ObjectExistsError(f"{self._store.url}: {key} exists already") from error
+        except OSError as error:
+            raise self._store.translated(error, key) from error
+        finally:
+            self.abort()
 
+    def _link(self, target: Path) -> None:
+        try:
+            os.link(self._path, target)
+        except FileExistsError:
+            # An NFS client that repeats a request whose answer was lost is told that the name exists.
+            if self._path.stat().st_nlink != 2:
+                raise
 
-class _OpenFile:
-    """``with`` holds it open; several threads may at once."""
-
-    lock: threading.Lock
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self.users = 0
-
-    def __enter__(self) -> int:
-        return self.descriptor
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.users -= 1
-
-
-def _write(path: Path, parts: Sequence[Data]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        for batch in _batches(parts):
-            _write_all(descriptor, batch)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def abort(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with suppress(OSError):
+                self._path.unlink()
 
 
 def _batches(parts: Sequence[Data]) -> Iterator[list[memoryview]]:
@@ -239,13 +249,17 @@ def _batches(parts: Sequence[Data]) -> Iterator[list[memoryview]]:
         yield batch
 
 
-def _write_all(descriptor: int, views: list[memoryview]) -> None:
+def _write_views(descriptor: int, views: list[memoryview]) -> None:
     while views:
         written = os.writev(descriptor, views)
         while views and written >= len(views[0]):
             written -= len(views.pop(0))
         if written:
             views[0] = views[0][written:]
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Condemned packs: what a garbage collection means to delete. Writers treat their chunks as absent."""
+"""Condemned packs: what a garbage collection means to delete. Writers treat their chunks as absent.
+
+A record holds its sealed content twice, so that damage in one place leaves it readable. Where both are damaged
+nobody knows which packs it names: a writer then relies on none that it did not write itself.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from vbm.ids import PackId
-from vbm.objectstore.base import ObjectStore
+from vbm.ids import PackId, SessionId
+from vbm.objectstore.base import ObjectMissingError, ObjectStore
 from vbm.repository.envelope import Envelope
 from vbm.repository.format import FormatError
 
@@ -17,33 +21,62 @@ CONDEMNED_PREFIX: Final = "condemned/"
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """One pass's record: ``id`` sorts by time, ``when`` is RFC 3339 by the clock of who wrote it."""
+    """One pass's record: ``id`` sorts by time, ``when`` is RFC 3339 by the clock of who wrote it.
+
+    ``sessions`` were writing when it was written: until the last of them has ended nothing of it may be deleted.
+    """
 
     id: str
     when: str
     packs: tuple[PackId, ...]
+    sessions: tuple[SessionId, ...] = ()
 
 
 def write_condemned(store: ObjectStore, envelope: Envelope, record: Condemned) -> None:
     """Durable when this returns; from then on it holds for every writer that looks."""
     key = f"{CONDEMNED_PREFIX}{record.id}"
-    document = {"when": record.when, "packs": list(record.packs)}
-    store.put(key, [envelope.seal(key, json.dumps(document).encode())])
+    document = {"when": record.when, "packs": list(record.packs), "sessions": list(record.sessions)}
+    sealed = envelope.seal(key, json.dumps(document).encode())
+    store.put(key, [sealed, sealed])
 
 
 def read_condemned(store: ObjectStore, envelope: Envelope) -> list[Condemned]:
     """Every record, oldest first. Raises FormatError for a damaged one: what it names can't be guessed."""
-    keys = sorted(info.key for info in store.list(CONDEMNED_PREFIX))
-    return [_read(store, envelope, key) for key in keys]
+    records, damaged = known_condemned(store, envelope)
+    if damaged:
+        raise damaged[0]
+    return records
+
+
+def known_condemned(store: ObjectStore, envelope: Envelope) -> tuple[list[Condemned], list[FormatError]]:
+    """Every readable record, oldest first, and what is wrong with the others."""
+    records, damaged = [], []
+    for key in sorted(info.key for info in store.list(CONDEMNED_PREFIX)):
+        try:
+            records.append(_read(store, envelope, key))
+        except ObjectMissingError:
+            continue  # its pass has ended: the packs went before it
+        except FormatError as error:
+            damaged.append(error)
+    return records, damaged
 
 
 def _read(store: ObjectStore, envelope: Envelope, key: str) -> Condemned:
     try:
-        document = json.loads(envelope.open(key, store.get(key)))
+        document = json.loads(_opened(envelope, key, store.get(key)))
         packs = tuple(PackId(pack) for pack in document["packs"])
-        return Condemned(key.removeprefix(CONDEMNED_PREFIX), document["when"], packs)
+        sessions = tuple(SessionId(session) for session in document["sessions"])
+        return Condemned(key.removeprefix(CONDEMNED_PREFIX), document["when"], packs, sessions)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{key} is damaged: {error}", key=key) from error
+
+
+def _opened(envelope: Envelope, key: str, stored: bytes) -> bytes:
+    half = len(stored) // 2
+    try:
+        return envelope.open(key, stored[:half])
+    except FormatError:
+        return envelope.open(key, stored[half:])
 
 
 def condemned_packs(records: Iterable[Condemned]) -> frozenset[PackId]:

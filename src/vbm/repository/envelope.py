@@ -57,13 +57,13 @@ class Envelope:
         return ChunkId(hmac.digest(self._id_key, data, "sha256"))
 
     def seal(self, key: str, data: Data) -> bytes:
-        """An object's bytes: magic, flags, then salt and ciphertext, or a SHA-256 and the content."""
+        """An object's bytes: magic, flags, then salt and ciphertext, or a SHA-256 (of name and content) and it."""
         packed = zstandard.ZstdCompressor(level=3).compress(data)
         content: Data = packed if len(packed) < len(data) else data
         flags = (_SEALED if self.encrypted else 0) | (_PACKED if content is packed else 0)
         header = _MAGIC + bytes([flags])
         if not self.encrypted:
-            return b"".join((header, hashlib.sha256(content).digest(), content))
+            return b"".join((header, _digest(header, key, content), content))
         salt = os.urandom(SALT_BYTES)
         return (
             header
@@ -90,9 +90,16 @@ def _plain_id(data: Data) -> ChunkId:
     return ChunkId(hashlib.sha256(data).digest())
 
 
+def _digest(header: bytes, key: str, content: Data) -> bytes:
+    """Over flags and name too: what is moved or swapped is noticed without a key as well."""
+    digest = hashlib.sha256(header + key.encode() + b"\0")
+    digest.update(content)
+    return digest.digest()
+
+
 def _checked(key: str, stored: bytes) -> bytes:
     digest, content = stored[5:37], stored[37:]
-    if hashlib.sha256(content).digest() != digest:
+    if _digest(stored[:5], key, content) != digest:
         raise FormatError(f"{key} is damaged", key=key)
     return content
 

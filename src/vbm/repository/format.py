@@ -12,6 +12,8 @@ from vbm.units import KIB, MIB
 
 FORMAT_VERSION: Final = 1
 CONFIG_KEY: Final = "config"
+MANIFEST_NAME: Final = "manifest.json"
+PACKS_PREFIX: Final = "packs/"
 DEFAULT_CHUNK_BYTES: Final = MIB
 SMALLEST_CHUNK_BYTES: Final = 256 * KIB
 LARGEST_CHUNK_BYTES: Final = 4 * MIB
@@ -58,7 +60,7 @@ class RepositoryOptions:
 
 
 def pack_key(pack: PackId) -> str:
-    return f"packs/{pack[:2]}/{pack}"
+    return f"{PACKS_PREFIX}{pack[:2]}/{pack}"
 
 
 def restore_point_prefix(vm: VmUuid, restore_point: RestorePointId) -> str:
@@ -70,4 +72,4 @@ def restore_point_prefix(vm: VmUuid, restore_point: RestorePointId) -> str:
 
 
 def manifest_key(vm: VmUuid, restore_point: RestorePointId) -> str:
-    return f"{restore_point_prefix(vm, restore_point)}manifest.json"
+    return f"{restore_point_prefix(vm, restore_point)}{MANIFEST_NAME}"

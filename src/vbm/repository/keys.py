@@ -23,14 +23,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vbm.clock import rfc3339
 from vbm.errors import InputError, NotAllowedError, NotFoundError
-from vbm.objectstore.base import ObjectStore
+from vbm.objectstore.base import ObjectMissingError, ObjectStore
 from vbm.repository.format import FormatError
 
 KEYS_PREFIX: Final = "keys/"
 MASTER_BYTES: Final = 32
 _ARGON: Final = {"iterations": 3, "lanes": 4, "memory_kib": 64 * 1024}  # RFC 9106, second recommended option
-_ARGON_CEILING: Final = {"iterations": 64, "lanes": 64, "memory_kib": 4 * 1024 * 1024}
+_ARGON_CEILING: Final = {"iterations": 16, "lanes": 16, "memory_kib": 1024 * 1024}
 _SMALLEST_KEY_FILE: Final = 16
+_LARGEST_SLOT: Final = 64 * 1024
 
 
 class WrongKeyError(NotAllowedError):
@@ -172,12 +173,15 @@ def _bound_to(config: bytes, slot_id: str, kind: str) -> bytes:
 def _documents(store: ObjectStore) -> list[dict[str, Any]]:
     documents = []
     for info in store.list(KEYS_PREFIX):
+        if info.size_bytes > _LARGEST_SLOT:
+            continue
         try:
             document = json.loads(store.get(info.key))
-            KeySlot(*(str(document[name]) for name in ("id", "kind", "label", "created")))
-            documents.append(document)
-        except (ValueError, KeyError, TypeError):
+            slot = KeySlot(*(str(document[name]) for name in ("id", "kind", "label", "created")))
+        except (ValueError, KeyError, TypeError, RecursionError, ObjectMissingError):
             continue  # a damaged slot must not keep the others from opening
+        if info.key == f"{KEYS_PREFIX}{slot.id}":
+            documents.append(document)
     return documents
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from vbm.clock import parse_rfc3339, rfc3339
 from vbm.errors import NotFoundError
 from vbm.ids import ChangeId, DiskKey, MoRef, RestorePointId, RunId, VmUuid
-from vbm.repository.format import FORMAT_VERSION, FormatError, NewerFormatError
+from vbm.repository.format import FORMAT_VERSION, SAFE_SEGMENT, FormatError, NewerFormatError
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Manifest(ManifestDraft):
             if document.pop("integrity") != _integrity(document):
                 raise FormatError(f"{key} is damaged", key=key)
             return cls(**_values(document))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise FormatError(f"{key} is damaged: {error}", key=key) from error
 
 
@@ -154,6 +154,8 @@ def _integrity(document: dict[str, Any]) -> str:
 
 
 def _values(document: dict[str, Any]) -> dict[str, Any]:
+    if not all(SAFE_SEGMENT.fullmatch(entry["path"]) for entry in document["files"]):
+        raise ValueError("a file's path is not a name")
     known = {name.name for name in fields(Manifest)}
     values = {name: value for name, value in document.items() if name in known}
     return values | {

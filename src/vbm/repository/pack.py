@@ -11,13 +11,15 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
 from vbm.ids import ChunkId, PackId, SessionId
-from vbm.objectstore.base import Data, ObjectStore
+from vbm.objectstore.base import Data, ObjectExistsError, ObjectStore
+from vbm.objectstore.streaming import begin_upload
 from vbm.repository.envelope import SALT_BYTES, Envelope, unpacked
 from vbm.repository.format import LARGEST_CHUNK_BYTES, FormatError, pack_key
 from vbm.units import MIB
@@ -45,27 +47,25 @@ class Place:
     packed: bool
 
 
-class PackBuilder:
-    """One pack being filled. Not thread-safe: its owner holds a lock around each call."""
+class PackWriter:
+    """One pack in the making, streamed to the store. Not thread-safe. Ends with ``finish`` or ``abort``."""
 
-    def __init__(self, envelope: Envelope, session: SessionId) -> None:
-        self._envelope = envelope
+    def __init__(self, store: ObjectStore, envelope: Envelope, session: SessionId) -> None:
+        self._encrypted = envelope.encrypted
         self._salt = os.urandom(SALT_BYTES)
         self._cipher = envelope.cipher(_PURPOSE, self._salt) if envelope.encrypted else None
+        self._digest = hashlib.sha256()
+        self._upload = begin_upload(store)
+        self._entries: list[tuple[ChunkId, int, int, int]] = []
+        self.size = 0
         flags = _SEALED if envelope.encrypted else 0
-        self._parts: list[Data] = [
-            _HEADER.pack(_MAGIC, _VERSION, flags, 0, session.encode().ljust(32, b"\0"))
-        ]
-        self._digest = hashlib.sha256(self._parts[0])
-        self.size = HEADER_BYTES
-        self.entries: list[tuple[ChunkId, int, int, int]] = []
+        self._append(_HEADER.pack(_MAGIC, _VERSION, flags, 0, session.encode().ljust(32, b"\0")))
 
     def add(self, chunk: ChunkId, content: Data, packed: bool) -> int:
-        """Append one chunk, compressed already or not; the bytes it takes."""
+        """Append one chunk, compressed already or not; the bytes it takes. Raises the store's errors."""
         offset = self.size
         stored = self._sealed(offset, content, chunk)
-        flags = PACKED if packed else 0
-        self.entries.append((chunk, offset, self.size - offset, flags))
+        self._entries.append((chunk, offset, stored, PACKED if packed else 0))
         return stored
 
     def _sealed(self, offset: int, content: Data, bound_to: bytes) -> int:
@@ -75,20 +75,30 @@ class PackBuilder:
         return self._append(self._salt) + self._append(body)
 
     def _append(self, part: Data) -> int:
-        self._parts.append(part)
         self._digest.update(part)
+        self._upload.write(part)
         self.size += len(part)
         return len(part)
 
-    def close(self) -> tuple[PackId, list[Data]]:
-        """The finished pack's name and parts. Nothing may be added afterwards."""
-        table = b"".join(_ENTRY.pack(*entry) for entry in self.entries)
-        if not self._envelope.encrypted:
+    def finish(self) -> list[tuple[ChunkId, Place]]:
+        """Write table and trailer; the pack is durable when this returns, with these chunks at these places."""
+        table = b"".join(_ENTRY.pack(*entry) for entry in self._entries)
+        if not self._encrypted:
             table = hashlib.sha256(table).digest() + table
         offset = self.size
         length = self._sealed(offset, table, b"table")
-        self._append(_TRAILER.pack(offset, length, len(self.entries), _END))
-        return PackId(self._digest.hexdigest()), self._parts
+        self._append(_TRAILER.pack(offset, length, len(self._entries), _END))
+        pack = PackId(self._digest.hexdigest())
+        with suppress(ObjectExistsError):  # an equal pack is as good
+            self._upload.commit(pack_key(pack))
+        return [
+            (chunk, Place(pack, start, stored, bool(flags & PACKED)))
+            for chunk, start, stored, flags in self._entries
+        ]
+
+    def abort(self) -> None:
+        """Nothing of the pack remains. May be called after ``finish``, which it does not undo."""
+        self._upload.abort()
 
 
 def open_chunk(envelope: Envelope, chunk: ChunkId, place: Place, stored: bytes) -> bytes:

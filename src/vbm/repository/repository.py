@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from vbm.clock import Clock, SystemClock, parse_rfc3339, rfc3339
 from vbm.errors import InputError, NotFoundError, VbmError
-from vbm.ids import ChunkId, DiskKey, RestorePointId, VmUuid
+from vbm.ids import ChunkId, DiskKey, PackId, RestorePointId, VmUuid
 from vbm.objectstore.base import ObjectExistsError, ObjectMissingError, ObjectStore
 from vbm.repository import keys, pins
 from vbm.repository.chunks import ChunkReader, StoredDisk
@@ -23,6 +24,8 @@ from vbm.repository.format import (
     CONFIG_KEY,
     FORMAT_VERSION,
     LEVELS,
+    MANIFEST_NAME,
+    SAFE_SEGMENT,
     FormatError,
     NewerFormatError,
     NotARepositoryError,
@@ -31,11 +34,13 @@ from vbm.repository.format import (
     restore_point_prefix,
 )
 from vbm.repository.index import INDEX_PREFIX, ChunkIndex, read_segment
+from vbm.repository.index_run import Array
 from vbm.repository.keys import KeySource, NoKey
 from vbm.repository.manifest import Manifest
 from vbm.repository.writer import Parts, Writer
 
 RESTORE_POINTS_PREFIX: Final = "restore-points/"
+_ATTEMPTS: Final = 8  # listings, while segments are replaced as they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Repository:
         self._master = master
         self._raw_config = raw_config
         self._segments: set[str] = set()
+        self._refreshing = threading.Lock()
         self._chunks = ChunkReader(store, self.envelope, self.index)
 
     # --- making and opening
@@ -161,21 +167,39 @@ class Repository:
 
     def refresh(self) -> None:
         """Learn what other writers have indexed since. A damaged segment is remembered and passed over."""
-        for info in self.store.list(INDEX_PREFIX):
-            if info.key in self._segments:
-                continue
-            self._segments.add(info.key)
+        with self._refreshing:
+            for _ in range(_ATTEMPTS):
+                names = {info.key for info in self.store.list(INDEX_PREFIX)}
+                replaced: list[str] = []
+                self.index.add_segments(self._read_segments(sorted(names - self._segments), replaced))
+                if not replaced:
+                    return
+
+    def _read_segments(self, names: list[str], replaced: list[str]) -> Iterator[tuple[list[PackId], Array]]:
+        """Those that can be read; a garbage collection may have ``replaced`` some since they were listed."""
+        for name in names:
             try:
-                self.index.add_segment(*read_segment(self.store, self.envelope, info.key))
-            except (FormatError, ObjectMissingError) as error:
-                self.damaged_segments[info.key] = error
+                segment = read_segment(self.store, self.envelope, name)
+            except ObjectMissingError:
+                replaced.append(name)
+                continue
+            except FormatError as error:
+                self.damaged_segments[name] = error
+            else:
+                yield segment
+            self._segments.add(name)
+
+    def segment_keys(self) -> set[str]:
+        """The keys of the index segments that were read or found damaged."""
+        return set(self._segments)
 
     def reload(self) -> None:
         """Forget the index and read it anew: after a repair or a garbage collection."""
-        self.index = ChunkIndex()
-        self._segments.clear()
-        self.damaged_segments.clear()
-        self._chunks = ChunkReader(self.store, self.envelope, self.index)
+        with self._refreshing:
+            self.index = ChunkIndex()
+            self._segments.clear()
+            self.damaged_segments.clear()
+            self._chunks = ChunkReader(self.store, self.envelope, self.index)
         self.refresh()
 
     def close(self) -> None:
@@ -207,16 +231,13 @@ class Repository:
 
     def scan(self, vm: VmUuid | None = None) -> Iterator[Manifest | DamagedRestorePoint]:
         """Every restore point, of each VM oldest first; those that can't be read as what is wrong with them."""
-        prefix = f"{RESTORE_POINTS_PREFIX}{vm}/" if vm else RESTORE_POINTS_PREFIX
-        names = sorted(info.key for info in self.store.list(prefix) if info.key.endswith("/manifest.json"))
-        for key in names:
-            _, vm_part, point, _ = key.split("/")
+        for vm_part, point in sorted(self._places(vm)):
             try:
-                yield self._read_manifest(VmUuid(vm_part), RestorePointId(point))
+                yield self._read_manifest(vm_part, point)
             except ObjectMissingError:
                 continue  # deleted since it was listed
             except (FormatError, NewerFormatError) as error:
-                yield DamagedRestorePoint(VmUuid(vm_part), RestorePointId(point), error)
+                yield DamagedRestorePoint(vm_part, point, error)
 
     def restore_points(self, vm: VmUuid | None = None) -> Iterator[Manifest]:
         """Every readable restore point, of each VM oldest first."""
@@ -234,23 +255,24 @@ class Repository:
 
     def manifest(self, point: RestorePointId) -> Manifest:
         """The restore point of that id. Raises NotFoundError naming the nearest."""
-        places = self._places()
+        places = {found: vm for vm, found in self._places()}
         if point not in places:
             near = difflib.get_close_matches(point, places, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(near)}?" if near else "list them: vbm restore-point list"
             raise NotFoundError(f"no restore point {point!r} in {self.store.url}", hint=hint)
         return self._read_manifest(places[point], point)
 
-    def _places(self) -> dict[RestorePointId, VmUuid]:
-        keys_there = (info.key.split("/") for info in self.store.list(RESTORE_POINTS_PREFIX))
-        return {
-            RestorePointId(parts[2]): VmUuid(parts[1])
-            for parts in keys_there
-            if len(parts) == 4 and parts[3] == "manifest.json"
-        }
+    def _places(self, vm: VmUuid | None = None) -> Iterator[tuple[VmUuid, RestorePointId]]:
+        """VM and id of everything that has the name of a manifest."""
+        prefix = f"{RESTORE_POINTS_PREFIX}{vm}/" if vm else RESTORE_POINTS_PREFIX
+        for info in self.store.list(prefix):
+            parts = info.key.split("/")
+            if len(parts) == 4 and parts[3] == MANIFEST_NAME and all(map(SAFE_SEGMENT.fullmatch, parts)):
+                yield VmUuid(parts[1]), RestorePointId(parts[2])
 
     def open_map(self, manifest: Manifest, disk: DiskKey) -> DiskMap:
-        """The map of one disk of a manifest at hand."""
+        """The map of one disk of a manifest at hand; the index knows its chunks afterwards."""
+        self.refresh()  # another process may have written it since; segments come before manifests
         entry = manifest.disk(disk)
         prefix = restore_point_prefix(manifest.vm_instance_uuid, manifest.restore_point_id)
         found = DiskMap(self.store, self.envelope, f"{prefix}{entry.path}")

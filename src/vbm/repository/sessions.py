@@ -59,15 +59,26 @@ class WriterSession:
             "started": rfc3339(clock.now()),
         }
         start = f"{self._prefix}start"
+        self._beat = -1
+        self._behind: list[int] = []  # beats that may still lie in the store
         store.put(start, [envelope.seal(start, json.dumps(document).encode())])
-        self._beat = 0
-        self._put_beat(0)
+        try:
+            self._put_beat()
+        except VbmError:
+            drop_session(store, self.id)
+            raise
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"session {self.id}", daemon=True)
         self._thread.start()
 
-    def _put_beat(self, number: int) -> None:
-        self._store.put(f"{self._prefix}beat-{number:08d}", [b"beat"])
+    def _beat_key(self, number: int) -> str:
+        return f"{self._prefix}beat-{number:08d}"
+
+    def _put_beat(self) -> None:
+        """Write the next number: a new one each time, as a put that failed may have had its effect."""
+        self._beat += 1
+        self._behind.append(self._beat)
+        self._store.put(self._beat_key(self._beat), [b"beat"])
 
     def _run(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
@@ -77,12 +88,14 @@ class WriterSession:
                 _log.warning("the heartbeat of session %s failed: %s", self.id, error)
 
     def beat(self) -> None:
-        """One heartbeat. Does nothing once the session has been removed by others."""
+        """One heartbeat. Leaves nothing behind where the session has been removed by others meanwhile."""
         if not self.alive():
             return
-        self._put_beat(self._beat + 1)
-        self._beat += 1
-        self._store.delete(f"{self._prefix}beat-{self._beat - 1:08d}")
+        self._put_beat()
+        keep = 1 if self.alive() else 0  # removed before this beat was there to be removed with it
+        while len(self._behind) > keep:
+            self._store.delete(self._beat_key(self._behind[0]))
+            del self._behind[0]
 
     def alive(self) -> bool:
         """Whether the session is still known to the repository."""
@@ -111,13 +124,20 @@ class WriterSession:
 
 
 def list_sessions(store: ObjectStore, envelope: Envelope) -> list[SessionInfo]:
-    """Every session known, oldest first. One whose start can't be read still counts, with an unknown owner."""
-    beats: dict[SessionId, int] = {}
+    """Every session known, oldest first. One whose start can't be read still counts, with an unknown owner.
+
+    A beat without a start is nobody's: what a process left that died while its session was being dropped.
+    """
+    beats: dict[str, int] = {}
+    started = set()
     for info in store.list(SESSIONS_PREFIX):
-        _, session, name = info.key.split("/", 2)
-        number = int(name.removeprefix("beat-")) if name.startswith("beat-") else 0
-        beats[SessionId(session)] = max(beats.get(SessionId(session), 0), number)
-    return [_session_info(store, envelope, session, beat) for session, beat in sorted(beats.items())]
+        _, _, rest = info.key.partition("/")
+        session, _, name = rest.partition("/")
+        number = name.removeprefix("beat-")
+        beats[session] = max(beats.get(session, 0), int(number) if number.isdecimal() else 0)
+        if name == "start":
+            started.add(session)
+    return [_session_info(store, envelope, SessionId(name), beats[name]) for name in sorted(started)]
 
 
 def _session_info(store: ObjectStore, envelope: Envelope, session: SessionId, beat: int) -> SessionInfo:

@@ -7,6 +7,7 @@ several processes and machines, work on one repository at once.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,18 +19,18 @@ import numpy as np
 import zstandard
 
 from vbm.clock import Clock
-from vbm.errors import InputError
-from vbm.ids import ZERO_CHUNK, ChunkId, PackId
-from vbm.objectstore.base import Data, ObjectExistsError, ObjectStore
+from vbm.errors import DamagedError, InputError, VbmError
+from vbm.ids import ZERO_CHUNK, ChunkId
+from vbm.objectstore.base import Data, ObjectExistsError, ObjectMissingError, ObjectStore
 from vbm.repository.chunks import ChunkReader
-from vbm.repository.condemned import condemned_packs, read_condemned
-from vbm.repository.damage import damaged_chunks, forget_damaged
-from vbm.repository.disk_map import ID_BYTES, SEGMENT_BYTES, DiskMap, MapBuilder, SpooledMap
+from vbm.repository.damage import forget_damaged
+from vbm.repository.disk_map import DiskMap, MapBuilder, SpooledMap
 from vbm.repository.envelope import Envelope
-from vbm.repository.format import PACK_BYTES, manifest_key, pack_key, restore_point_prefix
+from vbm.repository.format import MANIFEST_NAME, SAFE_SEGMENT, manifest_key, restore_point_prefix
 from vbm.repository.index import ChunkIndex, Entry, write_segments
 from vbm.repository.manifest import DiskEntry, FileEntry, Manifest, ManifestDraft
-from vbm.repository.pack import PACKED, PackBuilder, Place
+from vbm.repository.packer import Packer
+from vbm.repository.reliance import Reliance
 from vbm.repository.sessions import WriterSession
 
 _INDEX_EVERY = 16384  # chunks between index segments, so that little is lost with a crash
@@ -66,36 +67,24 @@ class Writer:
     def __init__(self, parts: Parts, owner: str) -> None:
         self._parts = parts
         self._session = WriterSession(parts.store, parts.envelope, parts.clock, owner)
-        self._damaged = damaged_chunks(parts.store)
-        condemned = condemned_packs(read_condemned(parts.store, parts.envelope))
-        self._absent = condemned | self._missing_packs()  # in this order: a pack goes before its record does
+        try:
+            self._reliance = Reliance(parts.store, parts.envelope, parts.index)
+        except BaseException:
+            self._session.end()
+            raise
+        self._packer = Packer(parts.store, parts.envelope, self._session.id, self._written)
         self._lock = threading.Lock()
         self._own: set[ChunkId] = set()  # stored by this session and not in the index yet
-        self._pack = self._new_pack()
-        self._pack_lock = threading.Lock()
-        self._closing = threading.Lock()
         self._pending: list[Entry] = []
         self._healed: set[ChunkId] = set()
         self._disks: list[tuple[DiskEntry, MapBuilder]] = []
         self._builders: list[MapBuilder] = []
         self._files: dict[str, bytes] = {}
         self._threads = threading.local()
-        self._failed = False
 
     @property
     def session_id(self) -> str:
         return self._session.id
-
-    def _missing_packs(self) -> set[PackId]:
-        there = {info.key.rpartition("/")[2] for info in self._parts.store.list("packs/")}
-        return {pack for pack in self._parts.index.packs() if pack not in there}
-
-    def _usable(self, chunk: ChunkId) -> bool:
-        """Whether a restore point may rely on the chunk: it lies in a pack that is there and will stay."""
-        if chunk == ZERO_CHUNK:
-            return True
-        places = self._parts.index.places(chunk)
-        return chunk not in self._damaged and any(place.pack not in self._absent for place in places)
 
     # --- chunks
 
@@ -107,25 +96,27 @@ class Writer:
         return self._put(chunk, data)
 
     def _put(self, chunk: ChunkId, data: Data) -> Stored:
-        with self._lock:
-            if chunk in self._own or self._usable(chunk):
-                return Stored(chunk, is_new=False, stored_bytes=0)
-            self._own.add(chunk)
-        try:
-            return Stored(chunk, is_new=True, stored_bytes=self._store(chunk, data))
-        except BaseException:
-            self._failed = True
-            raise
+        known = self._reliance.usable(chunk)
+        if not known:
+            with self._lock:  # once more: its pack may have been finished since
+                known = chunk in self._own or self._reliance.usable(chunk)
+                self._own.add(chunk)
+        if known:
+            return Stored(chunk, is_new=False, stored_bytes=0)
+        return Stored(chunk, True, self._store(chunk, data))
+
+    def store_again(self, chunk: ChunkId, data: Data) -> None:
+        """Store a chunk though it is there: its pack is about to go. ``data`` was checked against the id."""
+        self._store(chunk, data)
 
     def _store(self, chunk: ChunkId, data: Data) -> int:
-        compressed = self._compressor().compress(data)
-        packed = len(compressed) < len(data) * 97 // 100
-        with self._pack_lock:
-            stored = self._pack.add(chunk, compressed if packed else bytes(data), packed)
-            full = self._take_pack() if self._pack.size >= PACK_BYTES else None
-        if full:
-            self._close_pack(full)
-        return stored
+        try:
+            compressed = self._compressor().compress(data)
+            packed = len(compressed) < len(data) * 97 // 100
+            return self._packer.add(chunk, compressed if packed else data, packed)
+        except BaseException:
+            self._packer.fail()
+            raise
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         compressor: zstandard.ZstdCompressor | None = getattr(self._threads, "compressor", None)
@@ -133,37 +124,14 @@ class Writer:
             compressor = self._threads.compressor = zstandard.ZstdCompressor(level=self._parts.level)
         return compressor
 
-    def _new_pack(self) -> PackBuilder:
-        return PackBuilder(self._parts.envelope, self._session.id)
-
-    def _take_pack(self) -> PackBuilder:
-        """The open pack, replaced by a new one. Waits for the one before to be written: two are in memory at most."""
-        self._closing.acquire()
-        taken, self._pack = self._pack, self._new_pack()
-        return taken
-
-    def _close_pack(self, pack: PackBuilder) -> None:
-        """Write a pack that was taken, then let the next be."""
-        try:
-            if pack.entries:
-                self._write_pack(pack)
-        finally:
-            self._closing.release()
-
-    def _write_pack(self, pack: PackBuilder) -> None:
-        name, parts = pack.close()
-        with suppress(ObjectExistsError):  # an equal pack is as good
-            self._parts.store.put(pack_key(name), parts)
-        entries = [
-            (chunk, Place(name, offset, length, bool(flags & PACKED)))
-            for chunk, offset, length, flags in pack.entries
-        ]
+    def _written(self, entries: list[Entry]) -> None:
+        """A pack is durable: what lies in it is known from now on."""
         self._parts.index.add(entries)
+        stored = {chunk for chunk, _ in entries}
+        healed = self._reliance.stored(stored, entries[0][1].pack)
         with self._lock:
             self._pending += entries
-            stored = {chunk for chunk, _ in entries}
-            self._healed |= stored & self._damaged
-            self._damaged -= stored
+            self._healed |= healed
             self._own -= stored
             full = len(self._pending) >= _INDEX_EVERY
         if full:
@@ -172,18 +140,21 @@ class Writer:
     def _write_index(self) -> None:
         with self._lock:
             entries, self._pending = self._pending, []
-        write_segments(self._parts.store, self._parts.envelope, entries)
+        try:
+            write_segments(self._parts.store, self._parts.envelope, entries)
+        except BaseException:
+            with self._lock:
+                self._pending += entries
+            raise
 
     def checkpoint(self) -> None:
         """Everything put so far is durable and indexed when this returns. Any thread may call it."""
-        with self._pack_lock:
-            pack = self._take_pack()
-        self._close_pack(pack)
+        self._packer.flush()
         self._write_index()
 
     def adopt(self, ids: Iterable[ChunkId]) -> set[ChunkId]:
         """Of these, the chunks that the repository has and this session may rely on."""
-        return {chunk for chunk in ids if self._usable(chunk)}
+        return {chunk for chunk in ids if self._reliance.usable(chunk)}
 
     # --- files and maps
 
@@ -195,78 +166,108 @@ class Writer:
 
     def put_file(self, path: str, data: bytes) -> None:
         """A small file of the restore point: VMX, NVRAM, descriptor. ``path`` must be one safe name."""
+        if not SAFE_SEGMENT.fullmatch(path):
+            raise InputError(f"not the name of a file of a restore point: {path[:80]!r}")
         if path in self._files:
             raise InputError(f"the restore point has a file {path} already")
         self._files[path] = data
 
     def put_map(self, disk: DiskEntry, map_: MapBuilder) -> None:
-        """A disk of the restore point; the map is complete."""
+        """A disk of the restore point; the map is complete. Its path must be one safe name."""
+        taken = {MANIFEST_NAME, *(entry.path for entry, _ in self._disks)}
+        if not SAFE_SEGMENT.fullmatch(disk.path) or disk.path in taken:
+            raise InputError(f"not the name of a disk of this restore point: {disk.path[:80]!r}")
         self._disks.append((disk, map_))
 
     # --- commit
 
     def commit(self, draft: ManifestDraft) -> Manifest:
-        """Make the restore point exist. Raises SessionLostError, ObjectExistsError; then nothing exists."""
-        if self._failed:
-            raise InputError("a chunk could not be stored: the restore point can't be committed")
-        self.checkpoint()
+        """Make the restore point exist; on any error it does not.
+
+        Raises ChunksLostError where a map names a chunk that is nowhere, ChunksNotStoredError, SessionLostError,
+        ObjectExistsError where the restore point exists.
+        """
+        key = manifest_key(draft.vm_instance_uuid, draft.restore_point_id)
         prefix = restore_point_prefix(draft.vm_instance_uuid, draft.restore_point_id)
+        self.checkpoint()
         files = [self._write_file(prefix, path, data) for path, data in sorted(self._files.items())]
         files += [self._write_map(prefix, disk, builder) for disk, builder in self._disks]
-        self._rescue_condemned()
+        self._settle()
         values = {field.name: getattr(draft, field.name) for field in fields(ManifestDraft)}
         manifest = Manifest(**values, files=tuple(files))
-        self._session.check()
-        key = manifest_key(draft.vm_instance_uuid, draft.restore_point_id)
         stored = manifest.to_json()
         sealed = self._parts.envelope.seal(key, stored) if self._parts.envelope.encrypted else stored
+        self._session.check()
         self._parts.store.put(key, [sealed])
-        forget_damaged(self._parts.store, self._healed)
+        with suppress(VbmError):  # the restore point exists: what is left to do is tidying
+            forget_damaged(self._parts.store, self._healed)
         self._end()
         return manifest
 
+    def _settle(self) -> None:
+        """Rescue what is condemned by now, then hold every chunk of every map against the packs that are there."""
+        if self._reliance.look_for_condemned():
+            chunks = ChunkReader(self._parts.store, self._parts.envelope, self._parts.index)
+            for _, builder in self._disks:
+                for _, chunk in self._reliance.unusable_of(builder):
+                    with suppress(DamagedError):  # it is missed below, where the disk is named
+                        self._put(chunk, chunks.read(chunk))
+            self.checkpoint()
+        self._reliance.look_for_packs()
+        for disk, builder in self._disks:
+            self._reliance.require(builder, disk.label or disk.path)
+
     def _write_file(self, prefix: str, path: str, data: bytes) -> FileEntry:
         key = f"{prefix}files/{path}"
-        self._parts.store.put(key, [self._parts.envelope.seal(key, data)])
+        sealed = self._parts.envelope.seal(key, data)
+        try:
+            self._parts.store.put(key, [sealed])
+        except ObjectExistsError:  # what a crash left of a restore point that was not committed
+            if self._holds(key, data):
+                return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+            self._parts.store.delete(key)
+            self._parts.store.put(key, [sealed])
         return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
 
+    def _holds(self, key: str, data: bytes) -> bool:
+        try:
+            return self._parts.envelope.open(key, self._parts.store.get(key)) == data
+        except (DamagedError, ObjectMissingError):
+            return False
+
     def _write_map(self, prefix: str, disk: DiskEntry, builder: MapBuilder) -> FileEntry:
-        key = f"{prefix}{disk.path}"
+        path = disk.path
+        try:
+            size, digest = self._spool_map(f"{prefix}{path}", builder)
+        except ObjectExistsError:  # likewise; whose it is is not known, so it stays
+            path = f"{path.removesuffix('.map')}-{secrets.token_hex(4)}.map"
+            size, digest = self._spool_map(f"{prefix}{path}", builder)
+        return FileEntry(
+            path=path,
+            size_bytes=size,
+            disk_key=disk.disk_key,
+            disk_uuid=disk.disk_uuid,
+            capacity_bytes=disk.capacity_bytes,
+            change_id=disk.change_id,
+            map_sha256=digest,
+            label=disk.label,
+            read_mode=disk.read_mode,
+        )
+
+    def _spool_map(self, key: str, builder: MapBuilder) -> tuple[int, str]:
         spooled = SpooledMap(builder, self._parts.envelope, key)
         try:
             self._parts.store.put(key, spooled)
         finally:
             spooled.close()
-        return FileEntry(
-            path=disk.path,
-            size_bytes=spooled.size_bytes,
-            disk_key=disk.disk_key,
-            disk_uuid=disk.disk_uuid,
-            capacity_bytes=disk.capacity_bytes,
-            change_id=disk.change_id,
-            map_sha256=spooled.sha256,
-            label=disk.label,
-            read_mode=disk.read_mode,
-        )
-
-    def _rescue_condemned(self) -> None:
-        """Store again what the maps refer to and a garbage collection has condemned, while it still exists."""
-        store, envelope = self._parts.store, self._parts.envelope
-        condemned = condemned_packs(read_condemned(store, envelope))
-        if not condemned:
-            return
-        endangered = self._parts.index.only_in(condemned)
-        chunks = ChunkReader(store, envelope, self._parts.index)
-        self._absent = self._absent | condemned
-        for chunk in {chunk for _, builder in self._disks for chunk in _used_of(builder, endangered)}:
-            self._put(chunk, chunks.read(chunk))
-        self.checkpoint()
+        return spooled.size_bytes, spooled.sha256
 
     def abort(self) -> None:
         """Give up: nothing becomes visible. What was stored stays until it is collected or met again."""
         self._end()
 
     def _end(self) -> None:
+        self._packer.abort()
         for builder in self._builders:
             builder.close()
         self._session.end()
@@ -283,12 +284,3 @@ class Writer:
 def is_zero(data: Data) -> bool:
     """Whether all bytes are zero: numpy looks at 26 GB/s, where comparing memoryviews makes half of one."""
     return not np.frombuffer(data, dtype=np.uint64 if len(data) % 8 == 0 else np.uint8).any()
-
-
-def _used_of(builder: MapBuilder, endangered: set[ChunkId]) -> set[ChunkId]:
-    used: set[ChunkId] = set()
-    for number in range(builder.segments):
-        content = builder.segment(number)
-        ids = (ChunkId(content[at : at + ID_BYTES]) for at in range(0, SEGMENT_BYTES, ID_BYTES))
-        used.update(chunk for chunk in ids if chunk in endangered)
-    return used

@@ -190,7 +190,7 @@ class _Demo:
             result = self._back_up(
                 "Backup, while it writes,", _FIRST, on_frozen=self._freeze("busy.raw", guest.wait_for_a_day)
             )
-        self._report.guest_bytes_written = guest.bytes_written - before
+            self._report.guest_bytes_written = guest.bytes_written - before  # days that ended by now
         return result
 
     def _freeze(self, name: str, then: Callable[[CancelToken], None] | None = None) -> Callable[[], None]:

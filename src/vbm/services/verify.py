@@ -17,6 +17,7 @@ from vbm.engine.pool import run_pool
 from vbm.errors import DamagedError, NotFoundError, VbmError
 from vbm.ids import ChunkId, DiskKey
 from vbm.progress import Progress
+from vbm.repository.damage import record_damaged
 from vbm.repository.disk_map import DiskMap, checksum
 from vbm.repository.manifest import FileEntry, Manifest
 from vbm.repository.repository import DamagedRestorePoint, Repository
@@ -57,16 +58,17 @@ class Verified:
     @property
     def sentence(self) -> str:
         """For people: what was checked."""
-        return (
-            f"{self.restore_points} restore points whole: {self.chunks_checked} chunks, "
-            f"{format_size(self.bytes_checked)} read back"
-        )
+        points = f"{self.restore_points} restore point{'' if self.restore_points == 1 else 's'} whole"
+        read = f"{format_size(self.bytes_checked)} read back" if self.bytes_checked else "looked up, not read"
+        return f"{points}: {self.chunks_checked} chunks, {read}"
 
 
-def everything(workspace: Workspace, where: Where, progress: Progress, cancel: CancelToken) -> Verified:
-    """Verify in full every restore point of one repository."""
+def everything(
+    workspace: Workspace, where: Where, progress: Progress, cancel: CancelToken, *, read_data: bool = True
+) -> Verified:
+    """Verify every restore point of one repository."""
     with access.one(workspace, where) as (_, repository):
-        return verify(repository, repository.scan(), progress, cancel, read_data=True)
+        return verify(repository, repository.scan(), progress, cancel, read_data=read_data)
 
 
 def verify(
@@ -77,7 +79,10 @@ def verify(
     *,
     read_data: bool,
 ) -> Verified:
-    """Verify these restore points. Raises only what is no damage: CancelledError, an unreachable store."""
+    """Verify these restore points. Raises only what is no damage: CancelledError, an unreachable store.
+
+    Damaged chunks are recorded in the repository, so that the next backup that has them stores them again.
+    """
     state = _State(repository, progress, cancel, read_data)
     for point in points:
         cancel.check()
@@ -90,6 +95,7 @@ def verify(
                 state.disk(point, entry)
             else:
                 state.file(point, entry)
+    record_damaged(repository.store, state.bad_chunks)
     return state.result
 
 
@@ -107,6 +113,11 @@ class _State:
         self._good: set[ChunkId] = set()
         self._bad: dict[ChunkId, str] = {}
         self._lock = threading.Lock()
+
+    @property
+    def bad_chunks(self) -> frozenset[ChunkId]:
+        with self._lock:
+            return frozenset(self._bad)
 
     def damaged(self, damage: Damage) -> None:
         self.result.damages.append(damage)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from vbm.cancel import CancelToken
 from vbm.ids import VmUuid
+from vbm.progress import Progress
 from vbm.services import protection, vcenters
+from vbm.services.leftovers import remove_leftovers
 from vbm.services.workspace import Workspace
 from vbm.vsphere import inventory, preflight
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
@@ -39,17 +41,23 @@ class Listing:
     warnings: tuple[str, ...]
 
 
-def listing(workspace: Workspace, vcenter: str | None, cancel: CancelToken | None = None) -> Listing:
-    """Every VM of that vCenter, or of all that are known. Streams; the sessions end with the iterator."""
+def listing(workspace: Workspace, vcenter: str | None, progress: Progress, cancel: CancelToken) -> Listing:
+    """Every VM of that vCenter, or of all that are known. Streams; the sessions end with the iterator.
+
+    Snapshots that killed runs have left are removed on the way and told to ``progress``.
+    """
     names = [vcenters.get(workspace, vcenter).name] if vcenter else _all_names(workspace)
     covered, warnings = protection.protected_vms(workspace)
-    return Listing(vms=_stream(workspace, names, covered, cancel), warnings=tuple(warnings))
+    return Listing(vms=_stream(workspace, names, covered, progress, cancel), warnings=tuple(warnings))
 
 
-def report(workspace: Workspace, vcenter: str | None, name: str, cancel: CancelToken) -> VmReport:
+def report(
+    workspace: Workspace, vcenter: str | None, name: str, progress: Progress, cancel: CancelToken
+) -> VmReport:
     """One VM, disk by disk. NotFoundError with the nearest names where there is none."""
     covered, _ = protection.protected_vms(workspace)
     with vcenters.connect(workspace, vcenter, cancel) as session:
+        remove_leftovers(workspace, session, progress, cancel)
         vm = inventory.find_vm(session, name)
     return VmReport(
         vm=vm,
@@ -65,9 +73,14 @@ def _all_names(workspace: Workspace) -> list[str]:
 
 
 def _stream(
-    workspace: Workspace, names: list[str], covered: frozenset[VmUuid], cancel: CancelToken | None
+    workspace: Workspace,
+    names: list[str],
+    covered: frozenset[VmUuid],
+    progress: Progress,
+    cancel: CancelToken,
 ) -> Iterator[ListedVm]:
     for name in names:
         with vcenters.connect(workspace, name, cancel) as session:
+            remove_leftovers(workspace, session, progress, cancel)
             for vm in inventory.list_vms(session):
                 yield ListedVm(vm=vm, protected=vm.instance_uuid in covered)

@@ -38,6 +38,15 @@ def finish(job: Job, moref: MoRef) -> MoRef:
     return moref
 
 
+def power_on(job: Job, moref: MoRef) -> MoRef:
+    """If that is wished for; a failure is warned of."""
+    try:
+        _power_on(job, moref)
+    except VbmError as error:
+        job.progress.warn(f"it was not powered on: {error.message}")
+    return moref
+
+
 def remove_half_made(job: Job, moref: str) -> None:
     """Make sure that nothing is left of a VM that this restore began. Raises HalfMadeVmError.
 

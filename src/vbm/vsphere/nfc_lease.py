@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _POLLS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LONGEST_SILENCE: Final = 20.0
 _DEFAULT_TIMEOUT: Final = 300
+_JOIN_SECONDS: Final = 5.0
 
 
 class LeaseFailedError(VbmError):
@@ -157,7 +158,7 @@ class NfcLease:
             return False
         self._ended = True
         self._stop.set()
-        self._keeper.join()
+        self._keeper.join(_JOIN_SECONDS)  # it may hang in a call to a server that is gone
         return True
 
     def _keep(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vbm.cancel import CancelToken
-from vbm.disk.extents import ExtentKind, normalise
+from vbm.disk.extents import ExtentKind, coalesce
 from vbm.disk.reader import DiskReader
 from vbm.disk.vmdk.stream_optimized import encode
 from vbm.errors import VbmError
@@ -40,7 +40,7 @@ class Uploaded:
 def pieces(reader: DiskReader, on_bytes: OnBytes, cancel: CancelToken) -> Iterator[tuple[int, memoryview]]:
     """The disk's data, ascending, in one reused buffer; what reads as zeros is left out."""
     buffer = memoryview(bytearray(min(_PIECE_BYTES, max(reader.capacity_bytes, 1))))
-    for extent in normalise(reader.extents()):
+    for extent in coalesce(reader.extents()):
         if extent.kind is ExtentKind.ZERO:
             continue
         for offset in range(extent.start, extent.end, len(buffer)):

@@ -49,10 +49,11 @@ class RestoreSpec:
     ``host`` is a name; ``folder`` a path below the datacenter's VM folder; ``resource_pool`` a path such as
     ``cluster/Resources/pool``, or a cluster's name. ``network_map``: name at the time of the backup → name now, or
     ``-`` to leave the adapter out. ``keep_identity`` keeps MAC addresses and UUIDs: right only where the original
-    is gone for good. ``method``: auto tries nfc, and upload where that is not possible.
+    is gone for good. ``in_place``: the disks of the very VM that was backed up are replaced and nothing else;
+    ``name`` is not looked at. ``method``: auto tries nfc, and upload where that is not possible.
     """
 
-    name: str
+    name: str = ""
     datastore: str = ""
     host: str = ""
     folder: str = ""
@@ -68,7 +69,9 @@ class RestoreSpec:
     def check(self) -> None:
         """Raises InputError for what can't be right in any vCenter."""
         name = self.name
-        if not name.strip() or len(name) > _LONGEST_NAME or any(ord(c) < 32 for c in name):
+        if not self.in_place and (
+            not name.strip() or len(name) > _LONGEST_NAME or any(ord(c) < 32 for c in name)
+        ):
             raise InputError(f"not a name for a VM: {name!r}", hint=f"1 to {_LONGEST_NAME} characters")
         if self.method not in ("auto", "nfc", "upload"):
             raise InputError(f"no method {self.method!r}", hint="one of auto, nfc, upload")

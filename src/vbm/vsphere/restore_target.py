@@ -7,7 +7,7 @@ error names it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vbm.cancel import CancelToken
@@ -18,7 +18,7 @@ from vbm.ids import DiskKey, MoRef
 from vbm.progress import Progress, Silent
 from vbm.retry import RetryPolicy
 from vbm.units import format_size
-from vbm.vsphere import finish_restore, upload_restore
+from vbm.vsphere import finish_restore, in_place_restore, upload_restore
 from vbm.vsphere.faults import (
     BusyError,
     ConnectionLostError,
@@ -35,12 +35,12 @@ from vbm.vsphere.restore_placement import Placement, network_backing, place
 from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.vsphere.session import Session
 from vbm.vsphere.soap import vim
+from vbm.vsphere.transports.datastore_https import OBJECT_DATASTORES
 
 __all__ = ["Job", "RestoreSpec", "import_vm"]
 
 _TRIES: Final = RetryPolicy(attempts=3, first_seconds=2, longest_seconds=30)
 _NOT_THIS_WAY: Final = (UnsupportedCallError, LeaseFailedError, HostUnreachableError, WrongThumbprintError)
-_FILE_DATASTORES: Final = frozenset({"VMFS", "NFS", "NFS41", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +74,20 @@ def import_vm(
     *,
     files: Mapping[str, bytes] | None = None,
 ) -> MoRef:
-    """The new VM, powered off unless asked for otherwise.
+    """The new VM, or with ``in_place`` the old one, powered off unless asked for otherwise.
 
     ``config`` is the captured document, ``disks`` the readers of the disks to be restored, ``files`` captured files
     by name, of which ``vm.nvram`` is used. Raises InputError before anything is made (NameTakenError,
-    PlacementError), NoSpaceError, RestoreFailedError, HalfMadeVmError, UploadDamagedError, CancelledError.
+    PlacementError, NotReplaceableError), NoSpaceError, RestoreFailedError, HalfMadeVmError, UploadDamagedError,
+    CancelledError.
     """
     spec.check()
+    target = None
     if spec.in_place:
-        raise InputError(
-            "restoring over an existing VM is not possible yet",
-            hint="restore as a new VM, check it, then remove the old one; nothing was changed",
-        )
+        target = in_place_restore.find_target(session, config, disks)
+        config, spec, wishes = *in_place_restore.temporary_vm(target, config, spec, session), spec
+    else:
+        wishes = spec
     placement = place(session, config, spec)
     job = Job(
         session,
@@ -103,7 +105,10 @@ def import_vm(
     _check_space(job)
     job.progress.phase("downloading")
     moref = _make(job)
-    return finish_restore.finish(job, moref)
+    if target is None:
+        return finish_restore.finish(job, moref)
+    job.progress.phase("committing")
+    return finish_restore.power_on(replace(job, spec=wishes), in_place_restore.exchange(job, target, moref))
 
 
 def _check_disks(job: Job) -> None:
@@ -144,7 +149,7 @@ def _make(job: Job) -> MoRef:
             job.progress.note(f"the import broke off ({error.message}); it begins again")
             job.cancel.wait(_TRIES.wait_seconds(failures))
         except _NOT_THIS_WAY as error:
-            if job.spec.method == "nfc" or job.placement.datastore_type not in _FILE_DATASTORES:
+            if job.spec.method == "nfc" or job.placement.datastore_type.lower() in OBJECT_DATASTORES:
                 raise
             job.progress.note(
                 f"no import is possible ({error.message}); the disks' files are uploaded instead"

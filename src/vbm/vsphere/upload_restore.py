@@ -11,15 +11,16 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from vbm.cancel import CancelToken
 from vbm.disk.vmdk.descriptor import flat_descriptor
 from vbm.disk.vmx import render_vmx
 from vbm.errors import NotFoundError, VbmError
 from vbm.ids import DiskKey, MoRef
-from vbm.units import MIB
+from vbm.units import MIB, format_size
 from vbm.vsphere import tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.datastore_put import put, put_bytes
-from vbm.vsphere.faults import VsphereFaultError
+from vbm.vsphere.faults import NoSpaceError, VsphereFaultError
 from vbm.vsphere.finish_restore import reconfigure, remove_half_made
 from vbm.vsphere.import_spec import adapters, carried_settings
 from vbm.vsphere.new_vmx import vmx_settings
@@ -33,10 +34,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 4 * MIB
 _FOLDERS_TRIED: Final = 50
+_UNDO_WAITS: Final = (0.0, 0.2, 1.0, 3.0)
 
 
 def restore(job: Job) -> MoRef:
     """The registered VM. On failure the VM is unregistered and its folder deleted."""
+    needed = sum(reader.capacity_bytes for reader in job.disks.values())
+    if needed > job.placement.free_bytes:
+        raise NoSpaceError(
+            f"uploaded disks take their full {format_size(needed)}; the datastore "
+            f"{job.placement.datastore_name} has {format_size(job.placement.free_bytes)} free",
+            hint="name another datastore, or free space there; nothing was changed",
+        )
     folder = _make_folder(job)
     made = ""
     try:
@@ -131,14 +140,20 @@ def _register(job: Job, vmx: DatastorePath) -> str:
 
 
 def _delete_folder(job: Job, folder: DatastorePath) -> None:
-    try:
-        task = job.session.call(
-            lambda c: c.fileManager.DeleteDatastoreFile_Task(
-                name=str(folder), datacenter=job.placement.datacenter
+    """Several tries: the host may hold a file for a moment longer whose upload was broken off."""
+    problem = ""
+    for wait_seconds in _UNDO_WAITS:
+        CancelToken().wait(wait_seconds)  # a cancelled restore is undone all the same
+        try:
+            task = job.session.call(
+                lambda c: c.fileManager.DeleteDatastoreFile_Task(
+                    name=str(folder), datacenter=job.placement.datacenter
+                )
             )
-        )
-        tasks.wait_for(job.session, task)
-    except NotFoundError:
-        return
-    except VbmError as error:
-        job.progress.warn(f"the folder {folder} of the failed restore is left: {error.message}")
+            tasks.wait_for(job.session, task)
+            return
+        except VbmError as error:
+            if isinstance(error, NotFoundError) or error.context.get("fault") == "FileNotFound":
+                return
+            problem = error.message
+    job.progress.warn(f"the folder {folder} of the failed restore is left: {problem}")

@@ -10,7 +10,7 @@ from vbm.catalog.restore_points import drop_points
 from vbm.ids import RestorePointId, VmUuid
 from vbm.policy.job import Job
 from vbm.policy.retention import Point, RetentionPlan, Rules, plan
-from vbm.repository import prune
+from vbm.repository.prune import Dropped, PrunePlan, execute_prune
 from vbm.repository.repository import Repository
 from vbm.workflows.live import LiveRun
 
@@ -40,13 +40,16 @@ def after_backup(live: LiveRun) -> Document:
     if job.rules.keeps_everything:
         return {"dropped": []}
     repository = live.repository()
-    points = points_of(repository, VmUuid(live.run.vm_uuid), live.run.job_id)
+    vm = VmUuid(live.run.vm_uuid)
+    points = points_of(repository, vm, live.run.job_id)
     decided = plan(points, job.rules, live.doors.clock.now())
     if decided.held:
         live.progress.warn(f"retention dropped nothing: {decided.held}")
     live.check_owner()
     drop: tuple[RestorePointId, ...] = decided.drop
-    prune.execute(repository, prune.plan(repository, drop))
+    # What that frees is not worked out here: it would read the maps of the whole repository after each backup.
+    going = tuple(Dropped(point, vm, live.run.vm_name, 0) for point in drop)
+    execute_prune(repository, PrunePlan(going, freed_bytes=0))
     with live.doors.catalog.writing() as session:
         drop_points(session, live.run.repository_id, drop)
     for point in drop:

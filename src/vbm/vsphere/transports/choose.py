@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vbm.cancel import CancelToken
-from vbm.errors import InputError, NotAllowedError, NotFoundError
+from vbm.errors import CancelledError, InputError, VbmError
 from vbm.ids import DiskKey
 from vbm.units import SECTOR
 from vbm.vsphere.model import VirtualDisk, VirtualMachine, VmSnapshot
@@ -134,6 +134,8 @@ def _probe(transport: Transport, disk: VirtualDisk, cancel: CancelToken) -> str:
         reader = transport.open(disk.key, cancel)
         reader.readinto(0, bytearray(min(SECTOR, reader.capacity_bytes)))
         reader.close()
-    except (TransportUnsuitableError, NotFoundError, NotAllowedError, InputError) as error:
+    except VbmError as error:
+        if not error.permanent or isinstance(error, CancelledError):
+            raise
         return error.message
     return ""

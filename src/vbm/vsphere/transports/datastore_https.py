@@ -33,7 +33,7 @@ from vbm.vsphere.transports.snapshot_chain import ExtentFile, walk
 
 NAME: Final = "datastore-https"
 RANGE_BYTES: Final = 8 * MIB
-FILE_DATASTORES: Final = frozenset({"VMFS", "NFS", "NFS41"})
+OBJECT_DATASTORES: Final = frozenset({"vsan", "vsand", "vvol", "pmem"})  # lower case: no extent files there
 
 
 def unsuitable(disk: VirtualDisk) -> str:
@@ -42,7 +42,7 @@ def unsuitable(disk: VirtualDisk) -> str:
         return "it is encrypted, and the datastore gives out ciphertext"
     if disk.backing not in {"flat", "sparse", "se-sparse"}:
         return f"its backing is {disk.backing}: there is no file with its bytes"
-    if disk.datastore_type and disk.datastore_type not in FILE_DATASTORES:
+    if disk.datastore_type.lower() in OBJECT_DATASTORES:
         return f"a datastore of type {disk.datastore_type} does not give out disk files"
     return ""
 

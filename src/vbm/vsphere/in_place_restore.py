@@ -1,0 +1,252 @@
+"""Restored disks in place of a VM's own: made and filled beside them first, exchanged at the end in one step.
+
+The VM is off and has no snapshots. Until the exchange, which vSphere does whole or not at all, nothing of the VM
+is touched; the replaced files are deleted only once the VM is seen to have the new ones. Hardware, networks and
+settings stay as they are now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from vbm.errors import InputError, NotFoundError, VbmError
+from vbm.ids import DiskKey, MoRef, new_id
+from vbm.vsphere import finish_restore, inventory, tasks
+from vbm.vsphere.datastore_path import DatastorePath
+from vbm.vsphere.lease_devices import disk_addresses
+from vbm.vsphere.model import VirtualDisk, VirtualMachine
+from vbm.vsphere.properties import properties_of
+from vbm.vsphere.restore_spec import RestoreFailedError, RestoreSpec
+from vbm.vsphere.session import Session
+from vbm.vsphere.soap import vim
+
+if TYPE_CHECKING:
+    from vbm.disk.reader import DiskReader
+    from vbm.vsphere.restore_target import Job
+
+_log = logging.getLogger(__name__)
+PREFIX: Final = "vbm-restore-"
+_Change: Final = vim.vm.device.VirtualDeviceSpec
+
+
+class NotReplaceableError(InputError):
+    """The VM as it is now can't take the disks; nothing was changed."""
+
+    code = "not-replaceable"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The VM whose disks are replaced."""
+
+    vm: VirtualMachine
+    disks: Mapping[DiskKey, VirtualDisk]
+
+
+def find_target(session: Session, document: Mapping[str, Any], disks: Mapping[DiskKey, DiskReader]) -> Target:
+    """The VM of which the restore point is. Raises NotReplaceableError, NotFoundError."""
+    uuid = str(document.get("instance_uuid") or "")
+    if not uuid:
+        raise NotReplaceableError("the restore point does not say which VM it is of")
+    try:
+        vm = inventory.find_vm(session, uuid)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"the VM {document.get('name')!r} ({uuid}) is no longer in {session.where}",
+            hint="restore it as a new VM",
+        ) from error
+    _check_state(vm)
+    now = {d.key: d for d in vm.disks}
+    for key, reader in disks.items():
+        if key not in now:
+            raise NotReplaceableError(f"{vm.name} has no disk {key} now", hint="restore it as a new VM")
+        if now[key].capacity_bytes != reader.capacity_bytes:
+            raise NotReplaceableError(
+                f"{vm.name}: {now[key].label} has {now[key].capacity_bytes} bytes now, "
+                f"{reader.capacity_bytes} in the restore point",
+                hint="restore it as a new VM",
+            )
+    return Target(vm, {key: now[key] for key in disks})
+
+
+def temporary_vm(
+    target: Target, document: Mapping[str, Any], spec: RestoreSpec, session: Session
+) -> tuple[dict[str, Any], RestoreSpec]:
+    """The document and the wishes of the VM that carries the new disks until the exchange."""
+    vm = target.vm
+    was = dict(document.get("placement") or {})
+    was |= {"datacenter": vm.datacenter, "folder": vm.folder, "host": vm.host, "vmx_path": vm.vmx_path}
+    carrier = {**document, "nics": [], "custom_attributes": {}, "extra_config": {}, "placement": was}
+    name = PREFIX + new_id(session.clock.now())
+    wishes = replace(
+        spec, name=name, in_place=False, power_on=False, keep_identity=False, folder="", datacenter=""
+    )
+    return carrier, wishes
+
+
+def exchange(job: Job, target: Target, carrier: MoRef) -> MoRef:
+    """Give the carrier's disks to the target. On failure the target is as it was and the carrier gone."""
+    loose: dict[DiskKey, DatastorePath] = {}  # the new disks while they are no VM's
+    try:
+        loose |= _take_off(job, carrier)
+        for number, key in enumerate(job.disks):
+            loose[key] = _move(job, target, number, loose[key])
+        _replace(job, target, loose)
+    except BaseException:
+        _undo(job, target, carrier, loose)
+        raise
+    finish_restore.remove_half_made(job, carrier)
+    _delete_unused(job, target, [disk.file_name for disk in target.disks.values()])
+    return target.vm.moref
+
+
+def _undo(job: Job, target: Target, carrier: MoRef, loose: Mapping[DiskKey, DatastorePath]) -> None:
+    _delete_unused(job, target, [str(path) for path in loose.values()])
+    try:
+        finish_restore.remove_half_made(job, carrier)
+    except VbmError as error:
+        job.progress.warn(error.message)
+
+
+def _delete_unused(job: Job, target: Target, files: list[str]) -> None:
+    """Only what the target is seen not to use: a call whose answer was lost may have been carried out."""
+    try:
+        used = _files_of(_devices(job, target.vm.moref))
+    except VbmError as error:
+        job.progress.warn(f"these files may be in use and are left: {', '.join(files)} ({error.message})")
+        return
+    for file in files:
+        if file not in used:
+            _delete_disk(job, DatastorePath.parse(file))
+
+
+def _files_of(devices: list[Any]) -> set[str]:
+    """Of all disks, parents of deltas too."""
+    files: set[str] = set()
+    for device in devices:
+        backing = device.backing if isinstance(device, vim.vm.device.VirtualDisk) else None
+        while backing is not None:
+            files.add(getattr(backing, "fileName", None) or "")
+            backing = getattr(backing, "parent", None)
+    return files
+
+
+def _check_state(vm: VirtualMachine) -> None:
+    if vm.power_state != "poweredOff":
+        raise NotReplaceableError(f"{vm.name} is {vm.power_state}", hint="power it off first")
+    if vm.snapshot_names:
+        raise NotReplaceableError(
+            f"{vm.name} has {len(vm.snapshot_names)} snapshots",
+            hint="remove them first, or restore as a new VM",
+        )
+
+
+def _devices(job: Job, moref: MoRef) -> list[Any]:
+    values = properties_of(job.session, job.session.vm(moref), ["config.hardware.device"])
+    return list(values.get("config.hardware.device") or ())
+
+
+def _take_off(job: Job, carrier: MoRef) -> dict[DiskKey, DatastorePath]:
+    """Detach the carrier's disks, files kept; where each disk's file is."""
+    devices = _devices(job, carrier)
+    by_address = {address: key for key, address in disk_addresses(devices).items()}
+    disks = {d.key: d for d in devices if isinstance(d, vim.vm.device.VirtualDisk)}
+    wanted = document_addresses(job.document)
+    found = {key: disks[by_address[wanted[key]]] for key in job.disks}
+    changes = [_Change(operation=_Change.Operation.remove, device=d) for d in found.values()]
+    if changes:
+        finish_restore.reconfigure(job, job.session.vm(carrier), vim.vm.ConfigSpec(deviceChange=changes))
+    return {key: DatastorePath.parse(d.backing.fileName) for key, d in found.items()}
+
+
+def document_addresses(document: Mapping[str, Any]) -> dict[DiskKey, str]:
+    """``ParaVirtualSCSIController0:1`` of each disk, as ``disk_addresses`` writes it."""
+    controllers = {c["key"]: c for c in document.get("controllers") or ()}
+    return {
+        DiskKey(d["key"]): (
+            f"{controllers[d['controller_key']]['type']}"
+            f"{controllers[d['controller_key']].get('bus_number') or 0}:{d['unit_number']}"
+        )
+        for d in document.get("disks") or ()
+        if d["controller_key"] in controllers
+    }
+
+
+def _move(job: Job, target: Target, number: int, source: DatastorePath) -> DatastorePath:
+    """Into the target's folder, under a name of its own."""
+    vmx = DatastorePath.parse(target.vm.vmx_path)
+    stem = vmx.name.removesuffix(".vmx")
+    suffix = new_id(job.session.clock.now()).rpartition("-")[2]
+    destination = vmx.sibling(f"{stem}_restored_{suffix}_{number}.vmdk")
+    _run(
+        job,
+        lambda c: c.virtualDiskManager.MoveVirtualDisk_Task(
+            sourceName=str(source),
+            sourceDatacenter=job.placement.datacenter,
+            destName=str(destination),
+            destDatacenter=job.placement.datacenter,
+            force=False,
+        ),
+    )
+    return destination
+
+
+def _replace(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> None:
+    job.cancel.check()
+    _check_state(inventory.get_vm(job.session, target.vm.moref))
+    devices = {d.key: d for d in _devices(job, target.vm.moref)}
+    off: list[Any] = []
+    on: list[Any] = []
+    for number, (key, path) in enumerate(new.items()):
+        old = devices[key]
+        if old.backing.fileName != target.disks[key].file_name:
+            raise RestoreFailedError(
+                f"{target.vm.name}: {target.disks[key].label} became another file during the restore"
+            )
+        backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+            fileName=str(path), diskMode=old.backing.diskMode or "persistent"
+        )
+        disk = vim.vm.device.VirtualDisk(
+            key=-(2000 + number),
+            controllerKey=old.controllerKey,
+            unitNumber=old.unitNumber,
+            capacityInKB=old.capacityInKB,
+            capacityInBytes=old.capacityInBytes,
+            backing=backing,
+        )
+        off.append(_Change(operation=_Change.Operation.remove, device=old))
+        on.append(_Change(operation=_Change.Operation.add, device=disk))
+    # not cancelled from here on: the outcome must be known
+    task = job.session.call(
+        lambda _c: job.session.vm(target.vm.moref).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=off + on))
+    )
+    tasks.wait_for(job.session, task)
+    _check_exchanged(job, target, new)
+
+
+def _check_exchanged(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> None:
+    have = _files_of(_devices(job, target.vm.moref))
+    if not {str(path) for path in new.values()} <= have:
+        raise RestoreFailedError(
+            f"{target.vm.name} did not take the restored disks: it has {', '.join(sorted(have))}",
+            hint="nothing was deleted; check its disks in the vSphere Client",
+        )
+
+
+def _delete_disk(job: Job, path: DatastorePath) -> None:
+    try:
+        _run(
+            job,
+            lambda c: c.virtualDiskManager.DeleteVirtualDisk_Task(
+                name=str(path), datacenter=job.placement.datacenter
+            ),
+        )
+    except VbmError as error:
+        job.progress.warn(f"{path} is no longer used and could not be deleted: {error.message}")
+
+
+def _run(job: Job, start: Callable[[Any], Any]) -> None:
+    tasks.wait_for(job.session, job.session.call(start))
