@@ -1,4 +1,4 @@
-"""kill -9 of the worker at every journalled step of a run: the next worker ends it well, nothing is left, nothing twice."""
+"""kill -9 of the worker at every journalled step of a run: the next worker ends it well, and nothing is left."""
 
 from __future__ import annotations
 

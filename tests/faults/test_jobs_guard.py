@@ -54,7 +54,7 @@ class Receivers:
                 return "250 OK"
 
         class Post(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.posted.append(json.loads(body))
                 self.send_response(204)

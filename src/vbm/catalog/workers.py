@@ -137,13 +137,18 @@ def take_lease(session: Session, name: str, holder: str, seconds: float) -> bool
     return True
 
 
-def take_turn(session: Session, name: str, holder: str, now: datetime, every: timedelta) -> bool:
-    """Whether periodic work is due and this worker is to do it: nobody has begun it for that long."""
+def take_turn(
+    session: Session, name: str, holder: str, now: datetime, every: timedelta, *, first_waits: bool = False
+) -> bool:
+    """Whether periodic work is due and this worker is to do it: nobody has begun it for that long.
+
+    ``first_waits``: the first time is one interval after the first question.
+    """
     admission_lock(session)
     row = session.get(LeaseRow, name)
     if row is None:
         session.add(LeaseRow(name=name, holder=holder, until=0.0, done=now))
-        return True
+        return not first_waits
     if row.done is not None and row.done <= now < row.done + every:
         return False
     row.holder, row.done = holder, now

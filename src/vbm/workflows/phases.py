@@ -13,7 +13,8 @@ from typing import Any, Final
 from vbm.cancel import CancelToken
 from vbm.catalog.restore_points import PointRecord, list_points, put_points
 from vbm.catalog.runs import change_run
-from vbm.engine import backup as engine
+from vbm.engine import prepare as preparing
+from vbm.engine import snapshot_phase
 from vbm.engine.run_context import BackupOptions
 from vbm.engine.run_state import RunState
 from vbm.engine.transfer import transfer
@@ -38,7 +39,7 @@ def prepare(live: LiveRun, attempt: int) -> Document:
     live.stop.check()
     session, repository = live.session(), live.repository()
     vm = inventory.find_vm(session, live.run.vm_uuid)
-    state = engine.prepare(session, vm, repository, _options(live), live.context())
+    state = preparing.prepare(session, vm, repository, _options(live), live.context())
     own = live.run.id if attempt == 1 else f"{live.run.id}-{attempt}"
     return _out(replace(state, run_id=RunId(own), snapshot=f"{SNAPSHOT_PREFIX}{own}", resumed=False))
 
@@ -49,7 +50,7 @@ def snapshot(live: LiveRun, given: Document) -> Document:
     live.stop.check()
     session = live.session()
     vm = inventory.find_vm(session, live.run.vm_uuid)
-    return _out(engine.take_snapshot(session, vm, _in(given), _options(live), live.context()))
+    return _out(snapshot_phase.take_snapshot(session, vm, _in(given), _options(live), live.context()))
 
 
 def read(live: LiveRun, given: Document) -> Document:
@@ -89,7 +90,7 @@ def cleanup(live: LiveRun, given: Document) -> Document:
     try:
         session = retry(live.session, _RECONNECT, CancelToken())
         _own(live)
-        removed = engine.cleanup(session, state, context).snapshot_removed
+        removed = snapshot_phase.cleanup(session, state, context).snapshot_removed
     except VbmError as error:
         context.ledger.release(state.snapshot)
         live.progress.warn(

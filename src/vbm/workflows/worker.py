@@ -29,7 +29,7 @@ from vbm.engine.process import ProcessIdentity
 from vbm.errors import VbmError
 from vbm.ids import new_id
 from vbm.settings import Settings
-from vbm.workflows import dispatcher, outbox, reaper
+from vbm.workflows import dispatcher, maintenance, outbox, reaper
 from vbm.workflows.admission import Reach, choose
 from vbm.workflows.attendant import Attendant
 from vbm.workflows.doors import Doors
@@ -59,6 +59,7 @@ class WorkerOptions:
     claim_every: float = 0.5
     dispatch_every: float = 2.0
     guard_every: float = 3.0
+    maintain_every: float = 60.0
 
 
 class Worker:
@@ -140,6 +141,9 @@ class Worker:
             _Ticker("guard", options.guard_every, self._watch),
             _Ticker("reap", max(0.5, options.ttl_seconds / 6), self._reap),
             _Ticker("housekeeping", 600.0, self._housekeeping),
+            _Ticker(
+                "maintenance", options.maintain_every, lambda: maintenance.maintain(self._doors, self.id)
+            ),
         ]
 
     # -- periodic work
