@@ -47,7 +47,7 @@ def one(number: int, document: dict[str, object], chance: random.Random) -> RunR
         execution_id=f"e{number // 200}",
         job_id=f"j{number % JOBS}",
         job_name=f"job {number % JOBS}",
-        vm_uuid=f"u{number % 5000}",
+        vm_uuid=f"00000000-0000-0000-0000-{number % 5000:012x}",
         vm_name=f"vm{number % 5000}",
         vcenter_id="v",
         repository_id="r",
@@ -91,7 +91,7 @@ def main() -> None:
             "run history, a page in the middle": asked(list_runs, RunFilter(limit=100, before=middle)),
             "runs of one job": asked(list_runs, RunFilter(job_id="j7", limit=100)),
             "failed runs": asked(list_runs, RunFilter(states=("failed",), limit=100)),
-            "runs of one VM": asked(list_runs, RunFilter(vm="u77", limit=100)),
+            "runs of one VM": asked(list_runs, RunFilter(vm=f"00000000-0000-0000-0000-{77:012x}", limit=100)),
             "runs of one VM by name": asked(list_runs, RunFilter(vm="vm77", limit=100)),
             "queue": asked(live_runs),
         }

@@ -75,6 +75,8 @@ def test_a_job_from_creation_to_deletion(vbm: Command, rig: JobsRig) -> None:
     assert vbm.json("job", "retention", "nightly", "--dry-run")[0]["keep"] is True
     rig.stop(worker)
     assert "--yes" in vbm("job", "delete", "nightly", code=2).stderr
+    assert "used by 2 jobs" in vbm("vcenter", "remove", "lab", "--yes", code=2).stderr
+    assert "used by 2 jobs" in vbm("repository", "remove", "main", "--yes", code=2).stderr
     vbm("job", "delete", "nightly", "--yes")
     vbm("job", "delete", "copy", "--yes")
     assert vbm.json("job", "list") == []

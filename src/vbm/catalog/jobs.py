@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from vbm.catalog.base import Base, UtcTime
 from vbm.catalog.errors import NameTakenError
 from vbm.catalog.names import name_key, unknown_name
+from vbm.errors import InputError
 from vbm.policy.job import Job
 
 
@@ -77,7 +78,16 @@ def _values(record: JobRecord) -> dict[str, Any]:
 
 def all_jobs(session: Session) -> list[JobRecord]:
     """Every job, by name."""
-    return [_record(row) for row in session.scalars(select(JobRow).order_by(JobRow.name_key))]
+    names = [name for name in JobRecord.__dataclass_fields__ if name != "unmatched"]
+    columns = [getattr(JobRow, name) for name in names]
+    rows = session.execute(
+        select(*columns, JobRow.unmatched).order_by(JobRow.name_key)
+    )  # plain rows: a third
+    found: list[JobRecord] = []
+    for *known, unmatched in rows:
+        values: dict[str, Any] = dict(zip(names, known, strict=True))
+        found.append(JobRecord(**values, unmatched=tuple(unmatched)))
+    return found
 
 
 def job_by_name(session: Session, name: str) -> JobRecord:
@@ -155,9 +165,15 @@ def note_ended(session: Session, job_id: str, state: str, now: datetime) -> None
         row.last_success = now
 
 
-def users_of(session: Session, column: str, value: str) -> list[str]:
-    """Names of the jobs whose ``vcenter_id`` or ``repository_id`` is that id."""
-    return list(session.scalars(select(JobRow.name).where(getattr(JobRow, column) == value)))
+def check_unused(session: Session, thing: str, record_id: str) -> None:
+    """Raises InputError where a job names that vCenter or repository, by id."""
+    uses = (JobRow.vcenter_id == record_id) | (JobRow.repository_id == record_id)
+    names = list(session.scalars(select(JobRow.name).where(uses).order_by(JobRow.name_key)))
+    if names:
+        raise InputError(
+            f"the {thing} is used by {len(names)} jobs: {', '.join(repr(name) for name in names[:5])}",
+            hint="change or delete them first: vbm job update, vbm job delete",
+        )
 
 
 def _check_free(session: Session, record: JobRecord) -> None:

@@ -6,6 +6,7 @@ dead can find out that it no longer owns it. Ids sort by time; lists page by the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from vbm.catalog.base import Base, UtcTime
 from vbm.catalog.errors import UnknownNameError
 
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIVE: Final = ("queued", "running")
 ENDED: Final = ("succeeded", "warning", "failed", "cancelled")
 
@@ -66,6 +68,7 @@ class RunRow(Base):
         Index("ix_runs_job", "job_id", "id"),
         Index("ix_runs_state", "state", "id"),
         Index("ix_runs_vm", "vm_uuid", "id"),
+        Index("ix_runs_vm_name", "vm_name", "id"),
         Index("ix_runs_execution", "execution_id"),
     )
 
@@ -159,7 +162,8 @@ def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
     if wanted.job_id:
         query = query.where(RunRow.job_id == wanted.job_id)
     if wanted.vm:
-        query = query.where((RunRow.vm_uuid == wanted.vm.lower()) | (RunRow.vm_name == wanted.vm))
+        by_uuid = _UUID.fullmatch(wanted.vm.lower()) is not None  # an OR of both would use neither index
+        query = query.where(RunRow.vm_uuid == wanted.vm.lower() if by_uuid else RunRow.vm_name == wanted.vm)
     if wanted.execution_id:
         query = query.where(RunRow.execution_id == wanted.execution_id)
     if wanted.before:

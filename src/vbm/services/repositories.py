@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from vbm.catalog.jobs import check_unused
 from vbm.catalog.names import checked_name
 from vbm.catalog.repositories import (
     KeyKind,
@@ -108,6 +109,7 @@ def forget(workspace: Workspace, name: str) -> RepositoryRecord:
     """Drop the name and the stored key. The repository itself is not touched."""
     with workspace.catalog.writing() as session:
         record = repository_by_name(session, name)
+        check_unused(session, f"repository {record.name}", record.id)
         delete_repository(session, record.id)
     return record
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vbm.cancel import CancelToken
+from vbm.catalog.jobs import check_unused
 from vbm.catalog.names import checked_name
 from vbm.catalog.vcenters import (
     VcenterRecord,
@@ -117,6 +118,7 @@ def remove(workspace: Workspace, name: str) -> VcenterRecord:
     """Forget the vCenter and its password. Restore points of its VMs stay."""
     with workspace.catalog.writing() as session:
         record = vcenter_by_name(session, name)
+        check_unused(session, f"vCenter {record.name}", record.id)
         delete_vcenter(session, record.id)
     return record
 

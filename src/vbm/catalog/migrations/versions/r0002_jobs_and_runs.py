@@ -205,6 +205,7 @@ def _runs() -> None:
     op.create_index("ix_runs_job", "runs", ["job_id", "id"], unique=False)
     op.create_index("ix_runs_state", "runs", ["state", "id"], unique=False)
     op.create_index("ix_runs_vm", "runs", ["vm_uuid", "id"], unique=False)
+    op.create_index("ix_runs_vm_name", "runs", ["vm_name", "id"], unique=False)
 
 
 def _settings() -> None:
