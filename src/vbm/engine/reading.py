@@ -59,6 +59,8 @@ class ReadDisk:
 def verify_unchanged(session: Session, state: RunState) -> VmSnapshot:
     """The snapshot, still there with the same frozen files under it, and the VM not running on those.
 
+    A VM that is off may keep the very files (a simulator's snapshots freeze nothing): nobody writes to them.
+
     Raises SnapshotLostError: what was read then may be a mixture of times and must be discarded.
     """
     try:
@@ -72,7 +74,7 @@ def verify_unchanged(session: Session, state: RunState) -> VmSnapshot:
             hint="find out who removes snapshots of this VM; then back it up again",
         )
     now = {disk.key: FrozenDisk.of(disk) for disk in found.disks}
-    heads = {disk.key: disk.file_name for disk in vm.disks}
+    heads = {disk.key: disk.file_name for disk in vm.disks} if vm.power_state != "poweredOff" else {}
     for disk in state.frozen:
         if now.get(disk.key) != disk or heads.get(disk.key) == disk.file_name:
             raise SnapshotLostError(

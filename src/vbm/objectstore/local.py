@@ -137,7 +137,7 @@ class LocalStore:
         """Create what is missing, and make each new name durable in its parent."""
         missing = []
         while not folder.is_dir():
-            if folder.exists():
+            if folder.exists() and not folder.is_dir():  # asked again: it may have been made since
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             missing.append(folder)
             folder = folder.parent
