@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -39,6 +43,22 @@ def test_a_job_backs_up_each_of_its_vms_once(rig: JobsRig) -> None:
     assert jobs.get(rig.workspace, "nightly").last_state == "succeeded"
     rig.stop(child)
     assert child.returncode == 0
+    assert records(rig) == 2
+    forget = (
+        "import sys; from datetime import UTC, datetime; from vbm.settings import Settings;"
+        "from vbm.workflows.runtime import Runtime;"
+        "runtime = Runtime.start(Settings.from_environment(), 'pruning');"
+        "runtime.forget(datetime.fromisoformat(sys.argv[1])); runtime.stop()"
+    )
+    for moment, left in (("2026-01-01T00:00:00+00:00", 2), ("2126-01-01T00:00:00+00:00", 0)):
+        subprocess.run([sys.executable, "-c", forget, moment], env=rig.environment, check=True)
+        assert records(rig) == left
+
+
+def records(rig: JobsRig) -> int:
+    """How many workflows DBOS remembers."""
+    with closing(sqlite3.connect(rig.home / "workflows.db")) as database:
+        return int(database.execute("SELECT count(*) FROM workflow_status").fetchone()[0])
 
 
 def test_a_run_is_cancelled_while_it_reads_and_its_snapshot_is_gone(rig: JobsRig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Index, Integer, String, Text, select
+from sqlalchemy import Index, Integer, String, Text, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -41,3 +41,8 @@ def log_lines(session: Session, run_id: str, *, after: int = 0) -> list[tuple[in
     """(number, line) after that number, the oldest first."""
     query = select(RunLogRow).where(RunLogRow.run_id == run_id, RunLogRow.id > after).order_by(RunLogRow.id)
     return [(row.id, LogLine(row.time, row.level, row.message)) for row in session.scalars(query)]
+
+
+def prune_lines(session: Session, before: datetime) -> None:
+    """Forget what was told before then."""
+    session.execute(delete(RunLogRow).where(RunLogRow.time < before))

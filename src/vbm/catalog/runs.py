@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, String, Text, func, select, update
+from sqlalchemy import JSON, BigInteger, Index, Integer, String, Text, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -225,3 +225,9 @@ def request_cancel(session: Session, run_id: str, reason: str, now: datetime) ->
         row.state, row.finished, row.phase = "cancelled", now, "done"
         row.error_code, row.error_message = "cancelled", f"cancelled before it began: {reason}"
     return True
+
+
+def prune_runs(session: Session, before: datetime) -> None:
+    """Forget runs that ended and were queued before then."""
+    old = (RunRow.id < f"{before:%Y%m%dT%H%M%S}") & RunRow.state.in_(ENDED)
+    session.execute(delete(RunRow).where(old))

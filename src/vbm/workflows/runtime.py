@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
@@ -17,6 +18,7 @@ from vbm.workflows import backup
 APPLICATION_VERSION: Final = "1"
 _POLL_SECONDS: Final = 0.5
 _THREADS: Final = 64
+_AT_ONCE: Final = 500
 
 
 def system_url(settings: Settings) -> str:
@@ -70,10 +72,17 @@ class Runtime:
             return True
         return False
 
-    def forget(self, run_ids: list[str]) -> None:
-        """Drop the records of workflows that have ended."""
-        if run_ids:
-            DBOS.delete_workflows(run_ids)
+    def forget(self, before: datetime) -> None:
+        """Drop the records of workflows that ended before then."""
+        ended = DBOS.list_workflows(
+            status=["SUCCESS", "ERROR"],
+            completed_before=before.isoformat(),
+            limit=_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        )
+        if ended:
+            DBOS.delete_workflows([status.workflow_id for status in ended])
 
     def stop(self) -> None:
         """For a process that has no run left."""

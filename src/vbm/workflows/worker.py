@@ -14,7 +14,8 @@ from typing import Final
 
 import vbm
 from vbm.catalog.preferences import preferences
-from vbm.catalog.runs import RunRecord, change_run, hand_back, live_runs, take_run
+from vbm.catalog.run_log import prune_lines
+from vbm.catalog.runs import RunRecord, change_run, hand_back, live_runs, prune_runs, take_run
 from vbm.catalog.workers import (
     WorkerRecord,
     admission_lock,
@@ -38,6 +39,7 @@ from vbm.workflows.runtime import Runtime
 from vbm.workflows.snapshot_guard import SnapshotGuard
 
 TTL_SECONDS: Final = 30.0
+_WORKFLOWS_KEPT: Final = timedelta(days=2)  # the runs themselves are kept much longer
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +88,7 @@ class Worker:
         runtime = Runtime.start(self._settings, self.id)
         attendant = Attendant(self._doors, self.id, OWNED, self._options.ttl_seconds)
         attendant.start()
-        tickers = self._tickers()
+        tickers = self._tickers(runtime)
         for ticker in tickers:
             ticker.start()
         if ready is not None:
@@ -133,14 +135,14 @@ class Worker:
         with self._doors.catalog.writing() as session:
             insert_worker(session, record)
 
-    def _tickers(self) -> list[_Ticker]:
+    def _tickers(self, runtime: Runtime) -> list[_Ticker]:
         options = self._options
         return [
             _Ticker("dispatch", options.dispatch_every, self._dispatch),
             _Ticker("outbox", options.dispatch_every, lambda: outbox.send_due(self._doors)),
             _Ticker("guard", options.guard_every, self._watch),
             _Ticker("reap", max(0.5, options.ttl_seconds / 6), self._reap),
-            _Ticker("housekeeping", 600.0, self._housekeeping),
+            _Ticker("housekeeping", 600.0, lambda: self._housekeeping(runtime)),
             _Ticker(
                 "maintenance", options.maintain_every, lambda: maintenance.maintain(self._doors, self.id)
             ),
@@ -167,9 +169,14 @@ class Worker:
     def _reap(self) -> None:
         reaper.reap(self._doors, self._options.ttl_seconds)
 
-    def _housekeeping(self) -> None:
+    def _housekeeping(self, runtime: Runtime) -> None:
+        now = self._doors.clock.now()
         outbox.prune(self._doors)
+        runtime.forget(now - _WORKFLOWS_KEPT)
         with self._doors.catalog.writing() as session:
+            kept = timedelta(days=preferences(session).keep_runs_days)
+            prune_lines(session, now - kept)
+            prune_runs(session, now - kept)
             forget_workers(session, database_time(session) - 7 * 86400)
 
     # -- runs
