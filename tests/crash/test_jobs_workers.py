@@ -11,7 +11,7 @@ import pytest
 from fixtures_jobs import MIB, JobsRig
 from fixtures_postgresql import Server, postgresql
 from vbm.catalog.runs import ENDED
-from vbm.services import jobs
+from vbm.services import jobs, working
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_killed_and_a_frozen_worker_lose_no_run(rig: JobsRig, server: Server) 
     workers[0].kill()
     workers[1].send_signal(signal.SIGSTOP)
     rig.until(
-        lambda: len({run.worker_id for run in rig.runs() if run.state == "running"}) <= 1,
+        lambda: {w.name for w in working.workers(rig.workspace) if w.dead} == {"w0", "w1"},
         "both were found out",
     )
     workers[1].send_signal(signal.SIGCONT)
@@ -64,11 +64,13 @@ def test_a_killed_and_a_frozen_worker_lose_no_run(rig: JobsRig, server: Server) 
     assert len(points) == 6
     for point in points:
         assert rig.stored(point) == expected[point.vm_name]
+    jobs.run_now(rig.workspace, "nightly")
+    rig.until(lambda: any(run.phase == "downloading" for run in rig.runs()), "it reads again")
     server.stop()
     server.start()
-    rig.until(lambda: workers[2].poll() is None and _answers(rig), "the database answers again")
-    jobs.run_now(rig.workspace, "nightly")
+    rig.until(lambda: _answers(rig), "the database answers again")
     rig.ended(12, 150)
+    assert workers[2].poll() is None
     assert {run.state for run in rig.runs()[:6]} == {"succeeded"}, rig.runs()[:6]
     rig.stop(workers[2])
     assert workers[2].returncode == 0

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from dbos import DBOS
 
+from vbm.catalog.errors import CatalogError, CatalogFullError, CatalogLockedError, CatalogReadOnlyError
 from vbm.errors import CancelledError, VbmError
 from vbm.workflows import ending, phases, points, retention
 from vbm.workflows.live import OWNED, LiveRun
@@ -22,6 +23,7 @@ from vbm.workflows.stop import explained
 
 Document = dict[str, Any]
 P = ParamSpec("P")
+T = TypeVar("T")
 RECOVERIES: Final = 10
 _log = logging.getLogger(__name__)
 
@@ -33,16 +35,28 @@ def _step(
 
     def run(run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Document:
         live = OWNED.get(run_id)
-        live.check_owner()
+        patiently(live, live.check_owner)
         points.reach(f"{name}.begin")
         try:
-            answer: Document = {"ok": body(live, *args, **kwargs)}
+            answer: Document = {"ok": patiently(live, lambda: body(live, *args, **kwargs))}
         except Exception as error:  # noqa: BLE001 - answered, so that it is the same after a crash
             answer = {"error": _failure(live, error)}
         points.reach(f"{name}.end")
         return answer
 
     return DBOS.step(name=f"vbm.{name}")(run)
+
+
+def patiently(live: LiveRun, call: Callable[[], T]) -> T:
+    """The answer, however long the product's own database is away: a run must not end because of that."""
+    wait_seconds = 0.5
+    while True:
+        try:
+            return call()
+        except (CatalogError, CatalogLockedError, CatalogReadOnlyError, CatalogFullError) as error:
+            _log.warning("run %s waits for the catalog: %s", live.run.id, error.message)
+        live.doors.clock.sleep(wait_seconds)
+        wait_seconds = min(10.0, 2 * wait_seconds)
 
 
 def _failure(live: LiveRun, error: Exception) -> Document:
