@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -40,7 +42,16 @@ FAULTS: dict[str, Callable[[FaultRule], object]] = {
     "crash before": lambda rule: rule.crash(),
     "crash after": lambda rule: rule.crash_after(),
 }
+SOAK = pytest.mark.soak
 FIRST, SECOND = noise(1, 4), noise(1, 2) + noise(2, 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that can be had: hundreds of restore points are written and synced here."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
+        yield Path(made)
 
 
 def _second(store: FaultyStore) -> None:
@@ -70,11 +81,16 @@ def _prepared(path: Path) -> FaultyStore:
     return store
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_at_every_single_call(tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    ["full", "answer lost", "crash before", *(pytest.param(f, marks=SOAK) for f in ("fails", "crash after"))],
+)
+def test_at_every_single_call(folder: Path, fault: str) -> None:
     committed = 0
+    _prepared(folder / "first")
     for number in count():
-        store = _prepared(tmp_path / str(number))
+        shutil.copytree(folder / "first", folder / str(number))
+        store = faulty(folder / str(number))
         rule = store.on("*").skip(number).once()
         FAULTS[fault](rule)
         try:
@@ -83,7 +99,7 @@ def test_at_every_single_call(tmp_path: Path, fault: str) -> None:
             pass
         store.clear()
         store.revive()
-        opened = Repository.open(LocalStore(tmp_path / str(number)), KEY)
+        opened = Repository.open(LocalStore(folder / str(number)), KEY)
         assert read_back(opened, "rp-1") == FIRST
         points = [point.restore_point_id for point in opened.restore_points()]
         if "rp-2" in points:
