@@ -110,7 +110,9 @@ class Campaign:
         )
         with child:
             assert child.stderr is not None
+            said = []
             for line in child.stderr:
+                said.append(line)
                 if line.startswith("Downloading"):
                     self.lab.write("web01", self.source.randrange(0, SIZE - LATE), late)
                 if line.startswith(phase):
@@ -118,6 +120,8 @@ class Campaign:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(after)
             child.kill()
+            said += child.stderr
+        assert child.returncode in {0, -9}, "".join(said)  # nothing but the kill may end it early
         return child.returncode == -9
 
     def _all_is_well(self) -> None:
