@@ -139,7 +139,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
             Column("Encrypted"),
             Column("Chunks", right=True, from_width=100),
             Column("Compression", from_width=100),
-            Column("Created", from_width=100),
+            Column("Known since", from_width=100),
         )
         output.table(columns, [_row(r, utc=utc) for r in known])
 

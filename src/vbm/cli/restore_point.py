@@ -224,12 +224,12 @@ def _show(found: list[Listed], *, utc: bool) -> None:
     columns = (
         Column("Id", whole=True),
         Column("VM"),
-        Column("Repository", from_width=0 if several else 100),
-        Column("Started"),
-        Column("Read", from_width=100),
+        Column("Repository", from_width=0 if several else 140),
+        Column("Started", whole=True),
+        Column("Read", whole=True, from_width=100),
         Column("Size", right=True),
         Column("New", right=True),
-        Column("Marks", from_width=0 if any(p.pinned or p.verified for p in found) else 100),
+        Column("Marks", from_width=0 if any(p.pinned or p.verified for p in found) else 120),
     )
     output.table(columns, [_row(p, utc=utc) for p in found])
 

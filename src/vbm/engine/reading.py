@@ -198,7 +198,7 @@ class Reading:
         transport, reason = open_transport(self._session, self._vm, self._snapshot, keys, prefer=prefer)
         self._opened.transports.append(transport)
         self._opened.names.append(transport.capabilities.name)
-        self._note(f"read through {transport.capabilities.name}: {reason}")
+        self._note(f"read through {reason}")
         return transport
 
     # -- basis

@@ -46,7 +46,7 @@ def _ensure_tracking(session: Session, vm: VirtualMachine, state: RunState, cont
     except VbmError as error:
         context.cancel.check()
         context.progress.warn(f"change tracking can't be switched on: {error.message}")
-        enabled = vm.cbt_enabled
+        return replace(state, cbt_enabled=vm.cbt_enabled)
     if not enabled:
         why = "the VM has snapshots" if vm.snapshot_names else "this VM does not support it"
         context.progress.note(f"change tracking is off ({why}): disks are read whole")

@@ -13,7 +13,7 @@ from vbm.progress import Progress
 from vbm.services import repositories, vcenters
 from vbm.services.leftovers import remove_leftovers, run_context
 from vbm.services.workspace import Workspace
-from vbm.vsphere import inventory, preflight
+from vbm.vsphere import inventory, preflight, privileges
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
 
 
@@ -29,7 +29,7 @@ class BackupOrder:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a backup would do: which disks are read and why others are not."""
+    """What a backup would do: which disks are read and why others are not; in ``remarks`` also missing privileges."""
 
     vm: VirtualMachine
     disks: tuple[DiskVerdict, ...]
@@ -56,4 +56,6 @@ def outlook(workspace: Workspace, order: BackupOrder, cancel: CancelToken) -> Ou
     repositories.get(workspace, order.repository)
     with vcenters.connect(workspace, order.vcenter, cancel) as session:
         vm = inventory.find_vm(session, order.vm)
-    return Outlook(vm=vm, disks=tuple(preflight.check(vm)), remarks=tuple(preflight.remarks(vm)))
+        missing = privileges.missing_for_backup(session, vm.moref) or []
+    remarks = (*preflight.remarks(vm), *(lack.message for lack in missing))
+    return Outlook(vm=vm, disks=tuple(preflight.check(vm)), remarks=remarks)
