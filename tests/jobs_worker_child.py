@@ -1,4 +1,4 @@
-"""A worker that kills itself at a named point: arguments are ``key=value``."""
+"""A worker that kills itself at a named point, or ``delay`` seconds after it: arguments are ``key=value``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(threadName)s %(message)s")
     left = {given.get("kill", ""): int(given.get("after", "1"))}
+    delay = float(given.get("delay", "0"))
     lock = threading.Lock()
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def at(name: str) -> None:
         with lock:
             if name in left:
                 left[name] -= 1
-                if left[name] <= 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if left[name] == 0:
+                    threading.Timer(delay, die).start() if delay else die()
 
     points.listen(at)
     with Workspace.from_environment() as workspace:
