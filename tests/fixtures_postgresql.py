@@ -52,7 +52,7 @@ class Server:
 def postgresql() -> Iterator[Server]:
     """A running server; skips where the programs are not installed."""
     pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
-    found = shutil.which("initdb")
+    found = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
     if found is None:
         pytest.skip("PostgreSQL's initdb is not installed")
     programs = Path(found).resolve().parent

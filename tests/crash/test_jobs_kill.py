@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures_jobs import MIB, JobsRig
+from fixtures_postgresql import postgresql
 from vbm.services import jobs
 
 SIZE = 4 * MIB
@@ -28,16 +29,29 @@ def rig(tmp_path: Path) -> Iterator[JobsRig]:
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobsRig]:
+    """The same on SQLite, and on PostgreSQL, where a dead worker's runs are taken over after its time to live."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("rig")
+        return
+    with postgresql() as server:
+        server.run("createdb", "-h", server.folder, "-U", "vbm", "kills")
+        made = JobsRig(tmp_path, server.url.format("kills"))
+        yield made
+        made.close()
+
+
 def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> None:
     machine = rig.machine(vm, SIZE)
     rig.job(vm, selection={"vms": [vm]}, retention={"keep_last": 3})
     expected = machine.guest_read(0, 0, SIZE)
     before, known = len(rig.points()), len(rig.runs())
     jobs.run_now(rig.workspace, vm)
-    child = rig.worker(f"kill={point}", f"delay={delay_seconds}", ready=False)
+    child = rig.worker(f"kill={point}", f"delay={delay_seconds}", "ttl=4", ready=False)
     child.wait(60)
     assert child.returncode == -9, rig.log()
-    second = rig.worker()
+    second = rig.worker("ttl=4")
     run = rig.ended(known + 1)[0]
     rig.stop(second)
     assert second.returncode == 0
@@ -60,14 +74,14 @@ def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None
 
 
 @pytest.mark.soak
-def test_a_worker_killed_at_every_named_point(rig: JobsRig) -> None:
+def test_a_worker_killed_at_every_named_point(either: JobsRig) -> None:
     for number, point in enumerate(POINTS):
-        survives(rig, f"vm{number}", point)
+        survives(either, f"vm{number}", point)
 
 
 @pytest.mark.soak
-def test_a_worker_killed_at_fifty_random_moments(rig: JobsRig) -> None:
+def test_a_worker_killed_at_fifty_random_moments(either: JobsRig) -> None:
     """From the first step on; a run of this size takes about a second, so some kills find it just ended."""
     chance = random.Random(5)
     for number in range(50):
-        survives(rig, f"vm{number}", "prepare.begin", chance.uniform(0.001, 1.2))
+        survives(either, f"vm{number}", "prepare.begin", chance.uniform(0.001, 1.2))
