@@ -38,14 +38,14 @@ class JobsRig:
         url = database_url or f"sqlite:///{self.home}/vbm.db"
         self.environment = os.environ | {"VBM_HOME": str(self.home), "VBM_DATABASE_URL": url}
         self.workspace = Workspace(Settings(self.home, url))
-        new = NewVcenter(
+        self.vcenter = NewVcenter(
             name="lab",
             address=f"{self.lab.host}:{self.lab.port}",
             username=self.lab.username,
             password=self.lab.password,
             thumbprint=self.lab.thumbprint,
         )
-        vcenters.add(self.workspace, new)
+        vcenters.add(self.workspace, self.vcenter)
         options = RepositoryOptions(chunk_size_bytes=256 * KIB)
         store = (folder / "repository").as_uri()
         repositories.create(self.workspace, "main", store, Key(NoKey()), options)

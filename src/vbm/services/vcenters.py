@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from vbm.catalog.vcenters import (
 )
 from vbm.errors import InputError, NotFoundError
 from vbm.ids import new_id
+from vbm.security.vault import MasterKeyError, SealBrokenError
 from vbm.services.addresses import parse_address
 from vbm.services.workspace import Workspace
 from vbm.vsphere.model import Credentials, Endpoint
 from vbm.vsphere.session import Session
 from vbm.vsphere.tls import fetch_thumbprint, normalise_thumbprint, show_thumbprint
 
+_log = logging.getLogger(__name__)
 _ADD_FIRST = "add one: vbm vcenter add NAME --host HOST --username USER"
 
 
@@ -110,8 +113,25 @@ def get(workspace: Workspace, name: str | None) -> VcenterRecord:
 def connect(workspace: Workspace, name: str | None, cancel: CancelToken | None = None) -> Session:
     """A logged-in session at that vCenter, or at the only one."""
     record = get(workspace, name)
-    password = workspace.vault.unseal(record.sealed_password, _context(record.id))
-    return Session.connect(endpoint_of(record), Credentials(record.username, password), cancel=cancel)
+    credentials = Credentials(record.username, _password(workspace, record))
+    return Session.connect(endpoint_of(record), credentials, cancel=cancel)
+
+
+def check_master_key(workspace: Workspace) -> None:
+    """Raises MasterKeyError where not one vCenter's password opens; one of several is only logged."""
+    refused: list[MasterKeyError] = []
+    records = listing(workspace)
+    for record in records:
+        try:
+            _password(workspace, record)
+        except MasterKeyError as error:
+            refused.append(error)
+        except SealBrokenError as error:
+            _log.warning("%s", error.message)
+    if refused and len(refused) == len(records):
+        raise refused[0]
+    for error in refused:
+        _log.warning("%s", error.message)
 
 
 def remove(workspace: Workspace, name: str) -> VcenterRecord:
@@ -132,6 +152,10 @@ def endpoint_of(record: VcenterRecord) -> Endpoint:
         thumbprint=record.thumbprint,
         ca_file=record.ca_file,
     )
+
+
+def _password(workspace: Workspace, record: VcenterRecord) -> str:
+    return workspace.vault.unseal(record.sealed_password, _context(record.id))
 
 
 def _context(record_id: str) -> str:

@@ -23,7 +23,8 @@ def reach(workspace: Workspace, vcenter_names: Sequence[str], repository_names: 
 
 
 def worker(workspace: Workspace, options: WorkerOptions) -> Worker:
-    """A worker, ready to ``run``."""
+    """A worker, ready to ``run``. Raises MasterKeyError where it could open no vCenter's password."""
+    vcenters.check_master_key(workspace)
     return Worker(WorkspaceDoors(workspace), workspace.settings, options)
 
 

@@ -153,6 +153,7 @@ def _later(doors: Doors, record: ExecutionRecord, job: JobRecord, error: VbmErro
     grace = job.job.schedule.misfire_grace_seconds if job.job.schedule else DEFAULT_GRACE_SECONDS
     again = now + _AGAIN * min(2**record.tries, 20)
     with doors.catalog.writing() as session:
+        _log.warning("the job %s can't begin: %s", job.name, error.message)
         if not error.permanent and again <= record.created + timedelta(seconds=grace):
             postpone_execution(session, record.id, again, error.message)
             return
