@@ -130,8 +130,8 @@ def check_master_key(workspace: Workspace) -> None:
             _log.warning("%s", error.message)
     if refused and len(refused) == len(records):
         raise refused[0]
-    for error in refused:
-        _log.warning("%s", error.message)
+    for refusal in refused:
+        _log.warning("%s", refusal.message)
 
 
 def remove(workspace: Workspace, name: str) -> VcenterRecord:
