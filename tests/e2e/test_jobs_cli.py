@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,32 @@ def test_the_list_of_restore_points_is_built_anew_from_the_repository_alone(
     assert (first["repository"], first["added"], first["restore_points"]) == ("back", True, 1)
     again = vbm.json("recover-catalog", "--repository-url", url, **other)
     assert (again["repository"], again["added"], again["restore_points"]) == ("back", False, 1)
+
+
+def test_a_lost_machine_is_built_again_from_the_copy_in_the_repository(
+    vbm: Command, rig: JobsRig, tmp_path: Path
+) -> None:
+    rig.machine("web01", MIB)
+    rig.job()
+    store = tmp_path / "repository"
+    worker = rig.worker()
+    rig.until(lambda: any(store.glob("catalog/*/end")), "the catalog is copied")
+    rig.stop(worker)
+    new = tmp_path / "new"
+    other = {"VBM_HOME": str(new), "VBM_DATABASE_URL": ""}
+    url = store.as_uri()
+    vbm("recover-catalog", "--repository-url", url, "--from-copy", "20990101", code=3, **other)
+    assert not (new / "vbm.db").exists()
+    found = vbm.json("recover-catalog", "--repository-url", url, "--from-copy", "latest", **other)
+    assert found["copy"]
+    assert (new / "vbm.db").stat().st_mode & 0o777 == 0o600
+    assert [job["name"] for job in vbm.json("job", "list", **other)] == ["nightly"]
+    assert "master key" in vbm("vcenter", "test", "lab", code=4, **other).stderr
+    (new / "master.key").unlink()
+    shutil.copy2(rig.home / "master.key", new)
+    vbm("vcenter", "test", "lab", **other)
+    again = vbm("recover-catalog", "--repository-url", url, "--from-copy", "latest", code=2, **other)
+    assert "database already" in again.stderr
 
 
 def test_a_second_worker_on_an_embedded_database_is_refused(vbm: Command, rig: JobsRig) -> None:

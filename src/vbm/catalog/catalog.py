@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -31,6 +32,7 @@ from vbm.catalog import (
     workers,
 )
 from vbm.catalog.base import Base
+from vbm.catalog.copy import copy_embedded
 from vbm.catalog.engine import READ_ONLY, connect, parse_url
 from vbm.catalog.faults import explained
 
@@ -97,6 +99,10 @@ class Catalog:
         """One transaction that holds the write lock from its start; all of it is kept, or nothing."""
         with explained(self._url), Session(self._engine) as session, session.begin():
             yield session
+
+    def copy_to(self, output: Path) -> bool:
+        """Write a consistent copy to a new file; False on PostgreSQL, which has its own ways. Raises CatalogError."""
+        return copy_embedded(self._url, output)
 
     def close(self) -> None:
         """Give connections back. May be called twice."""

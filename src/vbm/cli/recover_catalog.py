@@ -16,13 +16,15 @@ from vbm.repository.keys import NoKey, Passphrase
 from vbm.services import recovery
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
+from vbm.settings import Settings
 
 app = single()
 
 
 @app.command(
     epilog=examples(
-        "vbm recover-catalog --repository-url file:///backup/repository --name main --passphrase-env PASSPHRASE"
+        "vbm recover-catalog --repository-url file:///backup/repository --name main --passphrase-env PASSPHRASE",
+        "vbm recover-catalog --repository-url file:///backup/repository --key-file key --from-copy latest",
     )
 )
 def recover_catalog(
@@ -33,13 +35,28 @@ def recover_catalog(
     ] = "recovered",
     passphrase_env: PassphraseEnv = None,
     key_file: KeyFileOption = None,
+    from_copy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|latest",
+            help="First bring back vCenters, jobs and channels from the daily copy of the database.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build the list of restore points anew from a repository alone.
 
-    Needs nothing but the repository and its key. vCenters, jobs and channels are not in a repository: add
-    them again. Restoring needs none of this: `vbm restore` works with `--repository-url` directly.
+    Needs nothing but the repository and its key. A service on SQLite puts a copy of its database into each
+    repository every day: `--from-copy latest` brings it back, vCenters, jobs and channels included. Passwords in
+    it open only with the master key of then (`master.key` or `VBM_MASTER_KEY`); keep that apart. Restoring
+    needs none of this: `vbm restore` works with `--repository-url` directly.
     """
+    copy_id = ""
+    if from_copy is not None:
+        wanted = "" if from_copy == "latest" else from_copy
+        key = _key(passphrase_env, key_file)
+        copy_id = recovery.restore_copy(Settings.from_environment(), repository_url, key, wanted)
+        output.say(f"The database is back from the copy {copy_id}.")
     with Workspace.from_environment() as workspace:
         try:
             found = recovery.recover(workspace, repository_url, _key(passphrase_env, key_file), name)
@@ -55,6 +72,7 @@ def recover_catalog(
                 "added": found.added,
                 "restore_points": found.points,
                 "damaged": list(found.damaged),
+                "copy": copy_id,
             }
         )
         return

@@ -1,4 +1,6 @@
-"""What repositories need now and then: garbage collection on its own schedule, and a look at how full they are."""
+"""What repositories need now and then: garbage collection on its own schedule, a copy of the catalog,
+and a look at how full they are.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from vbm.errors import VbmError
 from vbm.notifications.events import Event, EventKind
 from vbm.repository.gc import execute_gc, plan_gc
 from vbm.units import format_size
+from vbm.workflows.catalog_copy import copy_catalog, copy_is_due
 from vbm.workflows.doors import Doors
 from vbm.workflows.outbox import emit
 
@@ -35,13 +38,16 @@ def maintain(doors: Doors, worker_id: str) -> None:
             collect = hours > 0 and take_turn(
                 session, f"gc-{record.id}", worker_id, now, timedelta(hours=hours), first_waits=True
             )
-        if look or collect:
-            _attend(doors, record, collect=collect)
+        copy = copy_is_due(doors, record.id, worker_id)
+        if look or collect or copy:
+            _attend(doors, record, collect=collect, copy=copy)
 
 
-def _attend(doors: Doors, record: RepositoryRecord, *, collect: bool) -> None:
+def _attend(doors: Doors, record: RepositoryRecord, *, collect: bool, copy: bool) -> None:
     try:
         with closing(doors.open_repository(record.id)) as repository:
+            if copy:
+                copy_catalog(doors, repository)
             if collect:
                 plan = plan_gc(repository)
                 if not plan.is_empty:
