@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vbm.cli import output, secrets
-from vbm.cli.progress import Lines
+from vbm.cli.progress import Bars, Lines
 from vbm.clock import VirtualClock
 from vbm.errors import InputError
 from vbm.ids import DiskKey
@@ -135,3 +135,11 @@ def test_a_secret_file_may_end_as_editors_end_it(tmp_path: Path) -> None:
 def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         secrets.from_file(tmp_path / "nothing")
+
+
+def test_a_bar_of_nothing_to_read_is_full(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.disk(DiskKey(2000), "Hard disk 1", 0)
+    shown = capsys.readouterr().err
+    assert "100 %" in shown
+    assert "nothing to read" in shown

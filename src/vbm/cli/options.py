@@ -19,13 +19,19 @@ VcenterOption = Annotated[
     str | None,
     typer.Option(
         "--vcenter",
+        metavar="NAME",
         help="The vCenter; may be left out where only one is known.",
         autocompletion=complete_vcenter,
     ),
 ]
 RepositoryOption = Annotated[
     str | None,
-    typer.Option("--repository", help="Look in this repository only.", autocompletion=complete_repository),
+    typer.Option(
+        "--repository",
+        metavar="NAME",
+        help="Look in this repository only.",
+        autocompletion=complete_repository,
+    ),
 ]
 RestorePointId = Annotated[
     str,

@@ -96,6 +96,8 @@ class Bars:
                 self._tasks[key] = self._progress.add_task(clean(label), total=total_bytes, amount="")
             else:
                 self._progress.update(task, total=total_bytes, description=clean(label))
+        if not total_bytes:  # a bar of nothing would stay at 0 %
+            self._progress.update(self._tasks[key], total=1, completed=1, amount="nothing to read")
 
     def advance(self, key: DiskKey, size_bytes: int) -> None:
         with self._lock:

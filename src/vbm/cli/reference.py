@@ -85,7 +85,7 @@ def _command_section(path: str, context: Any) -> str:
     lines = [f"## `{path}`", "", (command.help or "").strip(), ""]
     usage = " ".join(command.collect_usage_pieces(context))
     lines += ["```", f"{path} {usage}", "```", ""]
-    rows = [_parameter_row(p) for p in command.params if p.name not in _PLAIN]
+    rows = [_parameter_row(p, context) for p in command.params if p.name not in _PLAIN]
     if rows:
         lines += ["| Parameter | Meaning |", "|---|---|", *rows, ""]
     if command.epilog:
@@ -93,13 +93,15 @@ def _command_section(path: str, context: Any) -> str:
     return "\n".join(lines)
 
 
-def _parameter_row(parameter: Any) -> str:
+def _parameter_row(parameter: Any, context: Any) -> str:
     if parameter.param_type_name == "argument":
         name = f"`{parameter.metavar or parameter.name.upper()}`"
     else:
         names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
         metavar = (
-            "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or _type_name(parameter)}"
+            ""
+            if getattr(parameter, "is_flag", False)
+            else f" {parameter.metavar or _type_name(parameter, context)}"
         )
         name = f"{names}{metavar}"
     text = (getattr(parameter, "help", "") or "").replace("|", r"\|").replace("\n", " ")
@@ -111,9 +113,11 @@ def _parameter_row(parameter: Any) -> str:
     return f"| {name} | {text}{required}{shown} |"
 
 
-def _type_name(parameter: Any) -> str:
-    choices = getattr(getattr(parameter, "type", None), "choices", None)
-    return " or ".join(f"`{c}`" for c in choices) if choices else str(parameter.name).upper()
+def _type_name(parameter: Any, context: Any) -> str:
+    """The choices where there are any, else the parameter's own name."""
+    shown = str(parameter.display_type_rich(ctx=context) or "").strip("<>[]")
+    choices = shown.split("|")
+    return " or ".join(f"`{c}`" for c in choices) if len(choices) > 1 else str(parameter.name).upper()
 
 
 def _errors_page() -> str:
