@@ -10,6 +10,7 @@ import pytest
 
 from fixtures_jobs import MIB, JobsRig
 from fixtures_postgresql import Server, postgresql
+from vbm.catalog.preferences import set_preference
 from vbm.catalog.runs import ENDED
 from vbm.services import jobs, working
 
@@ -33,11 +34,14 @@ def test_a_killed_and_a_frozen_worker_lose_no_run(rig: JobsRig, server: Server) 
     machines = {f"vm{n}": rig.machine(f"vm{n}", 12 * MIB) for n in range(6)}
     expected = {name: machine.guest_read(0, 0, 12 * MIB) for name, machine in machines.items()}
     rig.job(limits={"bytes_per_second": 2 * MIB, "parallel_vms": 6})
+    with rig.workspace.catalog.writing() as session:
+        for limit in ("max_runs_per_vcenter", "max_runs_per_datastore"):
+            set_preference(session, limit, 0)  # else one worker may take all that may run
     workers = [rig.worker(f"name=w{n}", "ttl=4", "slots=2") for n in range(3)]
     jobs.run_now(rig.workspace, "nightly")
     rig.until(
-        lambda: len({run.worker_id for run in rig.runs() if run.state == "running" and run.bytes_done}) >= 2,
-        "two workers read",
+        lambda: len({run.worker_id for run in rig.runs() if run.state == "running" and run.bytes_done}) == 3,
+        "all workers read",
     )
     workers[0].kill()
     workers[1].send_signal(signal.SIGSTOP)
