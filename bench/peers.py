@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import Measured, run
+from measure import Measured, run, until_on_disk
 
 RESTIC_VERSION = "v0.19.1"
 BORG_VERSION = "1.4.5"
@@ -83,7 +83,7 @@ class Restic:
         measured = run([self.program, *words], self.environment)
         (target / str(image.absolute()).lstrip("/")).rename(output)
         shutil.rmtree(target)
-        return measured
+        return until_on_disk(measured, output)
 
     def verify(self) -> Measured:
         return run([self.program, "check", "--read-data"], self.environment)
@@ -135,7 +135,7 @@ class Borg:
         measured = run(["sh", "-c", script], self.environment)
         (target / str(image.absolute()).lstrip("/")).rename(output)
         shutil.rmtree(target)
-        return measured
+        return until_on_disk(measured, output)
 
     def verify(self) -> Measured:
         return run([self.program, "check", "--verify-data"], self.environment)

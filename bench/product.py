@@ -9,6 +9,7 @@ from pathlib import Path
 
 import vbm
 from measure import Measured, run
+from vbm.allocator import keep_buffers
 from vbm.disk.raw import RawDisk
 from vbm.engine.image import ImageOptions, backup_image
 from vbm.objectstore.registry import open_store
@@ -61,6 +62,7 @@ class Vbm:
 
 def backup(url: str, image: str) -> None:
     """The child process that is measured."""
+    keep_buffers()
     with Repository.open(open_store(url), Passphrase(PASSPHRASE)) as repository:
         result = backup_image(RawDisk(Path(image)), repository, ImageOptions(name=Path(image).stem))
     print(json.dumps({"restore_point": result.restore_point}))

@@ -123,6 +123,9 @@ def show_local(results: dict[str, Any]) -> None:
             ]
             table.add_row(f"{peer} ÷ vbm", *(f"{ratio:.2f} ×" for ratio in ratios), "", "", style="bold")
     console.print(table)
+    console.print(
+        "Restore: until the image is on the disk; restic and borg leave that to `sync`, which is counted."
+    )
     limits = results["two_core_limit"]
     console.print(f"Single operations, MB/s and core: {limits['rates_mb']}")
     console.print(

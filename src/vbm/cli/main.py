@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import vbm
+from vbm.allocator import keep_buffers
 from vbm.cli import failures, logs
 from vbm.errors import VbmError
 
@@ -143,6 +144,7 @@ def root(
 
 def run() -> None:
     """The entry point of the installed command."""
+    keep_buffers()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

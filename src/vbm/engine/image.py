@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,7 +11,6 @@ from vbm.cancel import CancelToken
 from vbm.clock import Clock, SystemClock
 from vbm.disk.extents import Extent
 from vbm.disk.reader import DiskReader
-from vbm.engine.copier import WORKERS
 from vbm.engine.disk_copy import DiskOutcome, DiskSource, Previous, Tools, copy_disk
 from vbm.engine.rate_limit import RateLimit
 from vbm.engine.result import BackupResult, DiskReport
@@ -25,17 +25,26 @@ FIRST_DISK: Final = DiskKey(2000)
 NO_VM: Final = VmUuid("00000000-0000-0000-0000-000000000000")
 
 
+def _cores() -> int:
+    return max(2, min(16, os.cpu_count() or 2))
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """``vm_uuid`` is what restore points of one image have in common. ``range_bytes`` is the size of a read."""
+    """``vm_uuid`` is what restore points of one image have in common.
+
+    ``range_bytes`` is the size of a read: a chunk that was read a moment ago is still in the processor's cache when it
+    is hashed and compressed. ``workers``: a local file keeps nobody waiting, so more than there are cores only get in
+    each other's way.
+    """
 
     name: str = "image"
     vm_uuid: VmUuid = NO_VM
     disk_key: DiskKey = FIRST_DISK
     audit_chunks: int = 0
     bytes_per_second: int = 0
-    workers: int = WORKERS
-    range_bytes: int = 4 * MIB
+    workers: int = field(default_factory=_cores)
+    range_bytes: int = MIB
     clock: Clock = field(default_factory=SystemClock)
     cancel: CancelToken = field(default_factory=CancelToken)
     progress: Progress = field(default_factory=Silent)

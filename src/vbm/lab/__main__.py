@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from vbm.allocator import keep_buffers
 from vbm.errors import VbmError
 from vbm.lab import control
 from vbm.lab.server import LabOptions
@@ -87,6 +88,7 @@ def _run(given: argparse.Namespace) -> dict[str, object] | None:
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    keep_buffers()
     try:
         result = _run(given)
     except VbmError as error:
