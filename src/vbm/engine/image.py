@@ -25,8 +25,8 @@ FIRST_DISK: Final = DiskKey(2000)
 NO_VM: Final = VmUuid("00000000-0000-0000-0000-000000000000")
 
 
-def _cores() -> int:
-    return max(2, min(16, os.cpu_count() or 2))
+def _workers() -> int:
+    return min(16, os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class ImageOptions:
     """``vm_uuid`` is what restore points of one image have in common.
 
     ``range_bytes`` is the size of a read: a chunk that was read a moment ago is still in the processor's cache when it
-    is hashed and compressed. ``workers``: a local file keeps nobody waiting, so more than there are cores only get in
-    each other's way.
+    is hashed and compressed. ``workers``: one a core, and one more because now and then one waits for a pack to be on
+    the disk.
     """
 
     name: str = "image"
@@ -43,7 +43,7 @@ class ImageOptions:
     disk_key: DiskKey = FIRST_DISK
     audit_chunks: int = 0
     bytes_per_second: int = 0
-    workers: int = field(default_factory=_cores)
+    workers: int = field(default_factory=_workers)
     range_bytes: int = MIB
     clock: Clock = field(default_factory=SystemClock)
     cancel: CancelToken = field(default_factory=CancelToken)
