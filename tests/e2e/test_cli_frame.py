@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def test_help_ends_well_and_fits_a_narrow_terminal(path: str) -> None:
     assert result.exit_code == 0
     assert "Usage: " + path in result.output
     assert all(len(line) <= 80 for line in result.output.splitlines())
+    assert not re.search(r"<[a-z]", result.output), "a type of the programming language instead of a metavar"
 
 
 def test_top_level_help_is_quick_for_it_loads_no_command() -> None:

@@ -396,7 +396,7 @@ def test_a_snapshot_of_a_killed_backup_goes_with_the_next_command(lab: Lab, read
     assert len(lab.machine("web02").snapshots) == 1
     listed = ready("vm", "list", "--json")
     assert json.loads(listed.stdout)
-    assert "an interrupted run left on web02" in listed.stderr
+    assert "that was left on web02" in listed.stderr
     assert lab.machine("web02").snapshots == []
 
 

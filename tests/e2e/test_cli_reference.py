@@ -1,5 +1,6 @@
 """The generated pages are those that the code would write now."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,12 @@ def test_pages_are_written_and_compared(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 0
     assert main(["--check", str(tmp_path)]) == 0
     assert main([]) == 2
+
+
+def test_choices_are_named_and_break_no_table() -> None:
+    page = pages()["cli.md"]
+    assert "| `--mode` `auto` or `full` |" in page
+    assert "| `ACTION` `add` or `list` or `clear` |" in page
+    assert "| `--disk` KEY or INDEX |" in page
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}

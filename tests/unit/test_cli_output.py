@@ -140,6 +140,7 @@ def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
 def test_a_bar_of_nothing_to_read_is_full(capsys: pytest.CaptureFixture[str]) -> None:
     with Bars() as bars:
         bars.disk(DiskKey(2000), "Hard disk 1", 0)
+        bars.advance(DiskKey(2000), 0)  # a step that zeroes what was trimmed
     shown = capsys.readouterr().err
     assert "100 %" in shown
     assert "nothing to read" in shown

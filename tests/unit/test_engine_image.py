@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vbm.cancel import CancelToken
 from vbm.disk.extents import Extent
 from vbm.disk.raw import RawDisk
 from vbm.engine.errors import OutputExistsError, OutputWriteError
@@ -18,9 +19,11 @@ from vbm.engine.restore import restore_disk
 from vbm.engine.result import BackupResult
 from vbm.errors import DamagedError, NotFoundError
 from vbm.objectstore.local import LocalStore
+from vbm.progress import Silent
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import NoKey
 from vbm.repository.repository import Repository
+from vbm.services.verify import verify
 
 KIB, MIB = 1024, 1024**2
 CHUNK = 256 * KIB
@@ -132,6 +135,32 @@ def test_an_incremental_heals_what_the_repository_has_lost(
     assert second.bytes_read >= 3 * MIB
     assert _same(repo, second, image, tmp_path)
     assert _same(repo, first, image, tmp_path)  # it has the same chunks
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_any_backup_heals_a_flipped_bit_that_verify_has_found(
+    repo: Repository, image: Path, tmp_path: Path, incremental: bool
+) -> None:
+    first = _backup(image, repo)
+    pack = max(
+        (p for p in (tmp_path / "repo/packs").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(pack.read_bytes())
+    content[1000] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    assert _damages(repo) == 1
+    basis = {"parent": first.restore_point, "changed": []} if incremental else {}
+    second = _backup(image, repo, **basis)
+    assert second.read_mode == ("incremental" if incremental else "full")
+    assert 0 < second.bytes_new <= CHUNK
+    assert _damages(repo) == 0
+    assert _same(repo, first, image, tmp_path)
+    assert _same(repo, second, image, tmp_path)
+
+
+def _damages(repo: Repository) -> int:
+    return len(verify(repo, repo.scan(), Silent(), CancelToken(), read_data=True).damages)
 
 
 def test_a_parent_that_does_not_exist_is_named(repo: Repository, image: Path) -> None:

@@ -28,7 +28,7 @@ class AuditBrokenError(DamagedError):
 @app.command("list", epilog=examples("vbm audit list", "vbm audit list --limit 500 --json"))
 def list_(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="At most so many.")] = 50,
     before: Annotated[int, typer.Option(metavar="NUMBER", help="Older than this entry: the next page.")] = 0,
     as_json: Json = False,
     utc: Utc = False,

@@ -49,7 +49,9 @@ RepositoryName = Annotated[
 VcenterName = Annotated[
     str | None,
     typer.Option(
-        help="The vCenter; may be left out where only one is known.", autocompletion=complete_vcenter
+        metavar="NAME",
+        help="The vCenter; may be left out where only one is known.",
+        autocompletion=complete_vcenter,
     ),
 ]
 _WHEN: Final = "When"
@@ -79,8 +81,12 @@ WindowEnd = Annotated[
         metavar="end|pause", rich_help_panel=_WHEN, help="What becomes of a run when the window closes."
     ),
 ]
-KeepLast = Annotated[int | None, typer.Option(min=0, rich_help_panel=_KEEP, help="The last so many.")]
-KeepDays = Annotated[int | None, typer.Option(min=0, rich_help_panel=_KEEP, help="Those of the last days.")]
+KeepLast = Annotated[
+    int | None, typer.Option(min=0, metavar="N", rich_help_panel=_KEEP, help="The last so many.")
+]
+KeepDays = Annotated[
+    int | None, typer.Option(min=0, metavar="DAYS", rich_help_panel=_KEEP, help="Those of the last days.")
+]
 Gfs = Annotated[
     str | None,
     typer.Option(
@@ -94,13 +100,16 @@ Quiesce = Annotated[
     bool | None, typer.Option("--quiesce/--no-quiesce", rich_help_panel=_HOW, help="Bring the guest to rest.")
 ]
 Parallel = Annotated[
-    int | None, typer.Option(min=0, rich_help_panel=_HOW, help="VMs at once; 0 for no limit of its own.")
+    int | None,
+    typer.Option(min=0, metavar="N", rich_help_panel=_HOW, help="VMs at once; 0 for no limit of its own."),
 ]
 Limit = Annotated[
     str | None,
     typer.Option(metavar="SIZE", rich_help_panel=_HOW, help="Read at most so much a second and VM."),
 ]
-Attempts = Annotated[int | None, typer.Option(min=1, rich_help_panel=_HOW, help="How often a run is tried.")]
+Attempts = Annotated[
+    int | None, typer.Option(min=1, metavar="N", rich_help_panel=_HOW, help="How often a run is tried.")
+]
 RetryWait = Annotated[
     int | None,
     typer.Option(min=0, metavar="SECONDS", rich_help_panel=_HOW, help="The wait between attempts."),

@@ -35,9 +35,9 @@ DiskIndex = Annotated[
 def serve(
     state: State,
     *,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The port to listen at; 0 takes a free one.")
     ] = 0,
     preset: Annotated[
         str | None,
@@ -162,7 +162,7 @@ class FaultAction(StrEnum):
     ),
 )
 def fault(
-    action: Annotated[FaultAction, typer.Argument(help="What to do with the rules.")],
+    action: Annotated[FaultAction, typer.Argument(metavar="ACTION", help="What to do with the rules.")],
     spec: Annotated[
         list[str] | None,
         typer.Argument(

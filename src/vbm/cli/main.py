@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 import vbm
 from vbm.allocator import keep_buffers
 from vbm.cli import failures, logs
+from vbm.cli.groups import without_types
 from vbm.errors import VbmError
 
 
@@ -62,7 +63,11 @@ class _Root(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+    def get_params(self, ctx: Any) -> Any:
+        without_types(self, ctx)
+        return super().get_params(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         lazy = _COMMANDS.get(cmd_name)
         if lazy is None:
             return None
@@ -70,6 +75,7 @@ class _Root(TyperGroup):
             return _stub(cmd_name, lazy)
         command = typer.main.get_command(importlib.import_module(f"vbm.cli.{lazy.module}").app)
         command.name = cmd_name
+        without_types(command, ctx)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -128,7 +134,13 @@ def _version(wanted: bool) -> None:
 def root(
     verbose: Annotated[
         int,
-        typer.Option("--verbose", "-v", count=True, help="Say more on standard error; twice for everything."),
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Say more on standard error; twice for everything.",
+        ),
     ] = 0,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")

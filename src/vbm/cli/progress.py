@@ -102,7 +102,7 @@ class Bars:
     def advance(self, key: DiskKey, size_bytes: int) -> None:
         with self._lock:
             task = self._tasks.get(key)
-        if task is not None:
+        if task is not None and size_bytes:  # zeros and the like: nothing was read
             self._progress.advance(task, size_bytes)
             self._progress.update(task, amount=self._amount(task))
 

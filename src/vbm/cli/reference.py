@@ -95,29 +95,38 @@ def _command_section(path: str, context: Any) -> str:
 
 def _parameter_row(parameter: Any, context: Any) -> str:
     if parameter.param_type_name == "argument":
-        name = f"`{parameter.metavar or parameter.name.upper()}`"
+        name = f"`{_in_table(parameter.metavar or parameter.name.upper())}`"
+        choices = parameter.display_type_rich(ctx=context)
+        name += f" {_either(choices)}" if choices else ""
     else:
         names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
         metavar = (
             ""
             if getattr(parameter, "is_flag", False)
-            else f" {parameter.metavar or _type_name(parameter, context)}"
+            else f" {_either(parameter.metavar or str(parameter.name).upper())}"
         )
         name = f"{names}{metavar}"
-    text = (getattr(parameter, "help", "") or "").replace("|", r"\|").replace("\n", " ")
+    text = _in_table(getattr(parameter, "help", "") or "").replace("\n", " ")
     required = " Required." if parameter.required else ""
     default = parameter.default
     shown = (
-        f" Default: `{default}`." if isinstance(default, (str, int)) and not isinstance(default, bool) else ""
+        f" Default: `{default}`."
+        if isinstance(default, (str, int)) and not isinstance(default, bool) and default != ""
+        else ""
     )
     return f"| {name} | {text}{required}{shown} |"
 
 
-def _type_name(parameter: Any, context: Any) -> str:
-    """The choices where there are any, else the parameter's own name."""
-    shown = str(parameter.display_type_rich(ctx=context) or "").strip("<>[]")
-    choices = shown.split("|")
-    return " or ".join(f"`{c}`" for c in choices) if len(choices) > 1 else str(parameter.name).upper()
+def _either(metavar: str) -> str:
+    """What stands for a value; where it is one of several words, each of them."""
+    words = metavar.split("|")
+    if len(words) == 1:
+        return metavar
+    return " or ".join(word if word.isupper() else f"`{word}`" for word in words)
+
+
+def _in_table(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def _errors_page() -> str:

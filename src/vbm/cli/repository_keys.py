@@ -46,7 +46,7 @@ def keys(
     recovery: Annotated[
         bool, typer.Option("--recovery", help="add: make a recovery key to print and lock away.")
     ] = False,
-    label: Annotated[str, typer.Option(help="add: what the key is for.")] = "",
+    label: Annotated[str, typer.Option(metavar="TEXT", help="add: what the key is for.")] = "",
     yes: Yes = False,
     as_json: Json = False,
     repository_url: RepositoryUrl = None,

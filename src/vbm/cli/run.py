@@ -36,7 +36,7 @@ def list_(
         list[str] | None,
         typer.Option(metavar="STATE", help="queued, running, succeeded, warning, failed, cancelled."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="At most so many.")] = 50,
     before: Annotated[str, typer.Option(metavar="ID", help="Older than this run: the next page.")] = "",
     as_json: Json = False,
     utc: Utc = False,

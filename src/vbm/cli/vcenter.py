@@ -41,7 +41,7 @@ def add(
     host: Annotated[
         str, typer.Option(metavar="HOST[:PORT]", help="Where it answers; port 443 if none is given.")
     ],
-    username: Annotated[str, typer.Option(help="The account that makes backups.")],
+    username: Annotated[str, typer.Option(metavar="NAME", help="The account that makes backups.")],
     password_env: Annotated[
         str | None,
         typer.Option(

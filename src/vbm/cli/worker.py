@@ -20,7 +20,7 @@ from vbm.services.working import Worker, WorkerOptions
 from vbm.services.workspace import Workspace
 
 app = single()
-Slots = Annotated[int, typer.Option(min=1, max=64, help="Runs at once in this process.")]
+Slots = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Runs at once in this process.")]
 Drain = Annotated[
     float,
     typer.Option(
@@ -45,13 +45,17 @@ def worker(
     vcenter: Annotated[
         list[str] | None,
         typer.Option(
-            help="Take only runs of this vCenter; may be repeated.", autocompletion=complete_vcenter
+            metavar="NAME",
+            help="Take only runs of this vCenter; may be repeated.",
+            autocompletion=complete_vcenter,
         ),
     ] = None,
     repository: Annotated[
         list[str] | None,
         typer.Option(
-            help="Take only runs into this repository; may be repeated.", autocompletion=complete_repository
+            metavar="NAME",
+            help="Take only runs into this repository; may be repeated.",
+            autocompletion=complete_repository,
         ),
     ] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Removes the snapshots that dead runs have left, as the ledger knows them; never those of a live process."""
+"""Removes the snapshots that runs have left, killed or unable to remove them; never those of a live process."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def remove_claimed(session: Session, context: RunContext, entry: LedgerEntry) ->
         return Swept(entry.snapshot, entry.vm_name, removed=False, error=error.message)
     context.ledger.forget(entry.snapshot)
     RunFolder(context.home, entry.run_id).remove()
-    context.progress.note(
-        f"removed the snapshot {entry.snapshot} that an interrupted run left on {entry.vm_name}"
-    )
+    context.progress.note(f"removed the snapshot {entry.snapshot} that was left on {entry.vm_name}")
     return Swept(entry.snapshot, entry.vm_name, removed=True)
 
 
