@@ -15,14 +15,14 @@ from vbm.ids import DiskKey, MoRef, RestorePointId, RunId, VmUuid
 from vbm.objectstore.local import LocalStore
 from vbm.repository.condemned import read_condemned
 from vbm.repository.gc import GcOptions, execute_gc, plan_gc
-from vbm.repository.gc_state import LOCK_KEY, GcRunningError
+from vbm.repository.gc_state import LOCK_PREFIX, GcRunningError
 from vbm.repository.keys import NoKey
 from vbm.repository.manifest import DiskEntry, ManifestDraft
 from vbm.repository.marks import NeedUnknownError
 from vbm.repository.prune import PinnedError, execute_prune, plan_prune
 from vbm.repository.repair import execute_repair, plan_repair
 from vbm.repository.repository import Repository, RepositoryOptions
-from vbm.repository.sessions import list_sessions
+from vbm.repository.sessions import list_sessions, this_machine
 from vbm.repository.stats import gather
 from vbm.repository.writer import Writer
 
@@ -221,7 +221,7 @@ def test_a_dead_session_is_dropped_after_its_heart_stood_still_for_hours(store: 
     info = list_sessions(store.repo.store, store.repo.envelope)[0]
     start = f"sessions/{info.id}/start"
     sealed = store.repo.envelope.open(start, store.repo.store.get(start)).replace(
-        info.host.encode(), b"another-machine"
+        this_machine().encode(), b"another-machine"
     )
     store.repo.store.delete(start)
     store.repo.store.put(start, [store.repo.envelope.seal(start, sealed)])
@@ -236,11 +236,11 @@ def test_a_dead_session_is_dropped_after_its_heart_stood_still_for_hours(store: 
 def test_only_one_collection_runs_and_a_dead_one_does_not_block(store: Store) -> None:
     store.backup("one", [1])
     with store.repo.writer(owner="garbage collection") as other:
-        store.repo.store.put(LOCK_KEY, [other.session_id.encode()])
+        store.repo.store.put(f"{LOCK_PREFIX}-00000001", [other.session_id.encode()])
         with pytest.raises(GcRunningError):
             store.collect()
     store.collect()
-    assert not list(store.repo.store.list(LOCK_KEY))
+    assert [info.key for info in store.repo.store.list(LOCK_PREFIX)] == [f"{LOCK_PREFIX}-00000002"]
 
 
 @pytest.mark.parametrize("what", ["manifest.json", "disk-2000.map"])

@@ -120,7 +120,7 @@ def gc(
         repository_access.one(workspace, where) as (_, repository),
     ):
         plan = plan_gc(repository, options, cancel)
-        if not dry_run and not plan.is_empty:
+        if not dry_run and plan.has_work:
             if plan.delete:
                 confirmed(_delete_sentence(plan), "Go on?", yes=yes)
             plan = execute_gc(repository, plan, options, progress.Remarks(), cancel)

@@ -27,8 +27,8 @@ from vbm.clock import rfc3339
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
 from vbm.repository.prune import execute_prune
+from vbm.repository.verify import execute_verify, plan_verify
 from vbm.services import restore_points, upkeep
-from vbm.services import verify as verifications
 from vbm.services.restore_points import Listed
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
@@ -123,9 +123,8 @@ def verify(
         restore_points.found(workspace, where, restore_point) as found,
         progress.shown(progress.VERIFY_PHASES) as listener,
     ):
-        result = verifications.verify(
-            found.repository, [found.manifest], listener, cancel, read_data=not quick
-        )
+        plan = plan_verify(found.repository, [found.manifest.restore_point_id], read_data=not quick)
+        result = execute_verify(found.repository, plan, listener, cancel)
     verdicts.show(result, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from vbm.cli import output
 from vbm.cli.output import Column
 from vbm.errors import Kind
-from vbm.services.verify import Damage, Verified
+from vbm.repository.verify import Damage, Verified
 from vbm.units import format_size
 
 

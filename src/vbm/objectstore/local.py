@@ -168,6 +168,8 @@ class LocalStore:
     def _unreadable(self, error: OSError, key: str) -> Exception:
         if isinstance(error, NotADirectoryError | IsADirectoryError) or error.errno == errno.ELOOP:
             return ObjectMissingError(f"{self.url}: {key} is not an object")
+        if error.errno == errno.EIO:  # a bad sector: asking again does not help, other objects may be well
+            return DamagedError(f"{self.url}: {key} can't be read from the disk", key=key)
         return self.translated(error, key)
 
     def translated(self, error: OSError, key: str) -> Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from vbm.disk.extents import Extent, ExtentKind
@@ -28,15 +28,35 @@ class ChunkMissingError(DamagedError):
 
 
 class ChunkReader:
-    """Any chunk by its id. Thread-safe. Where a chunk lies in several places, a good one is found."""
+    """Any chunk by its id. Thread-safe. Where a chunk lies in several places, a good one is found.
 
-    def __init__(self, store: ObjectStore, envelope: Envelope, index: ChunkIndex) -> None:
+    ``refresh`` answers an index that knows what came since: a pack that a garbage collection rewrote is found again
+    by whoever has been reading for days.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        envelope: Envelope,
+        index: ChunkIndex,
+        refresh: Callable[[], ChunkIndex] | None = None,
+    ) -> None:
         self._store = store
         self._envelope = envelope
         self._index = index
+        self._refresh = refresh
 
     def read(self, chunk: ChunkId) -> bytes:
         """Bytes whose id was checked. Raises ChunkMissingError, FormatError."""
+        try:
+            return self._read_known(chunk)
+        except ChunkMissingError:
+            if self._refresh is None:
+                raise
+            self._index = self._refresh()
+        return self._read_known(chunk)
+
+    def _read_known(self, chunk: ChunkId) -> bytes:
         error: Exception | None = None
         for place in self._index.places(chunk):
             try:

@@ -17,25 +17,28 @@ from vbm.repository.envelope import Envelope
 from vbm.repository.format import FormatError
 
 CONDEMNED_PREFIX: Final = "condemned/"
+_ATTEMPTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
     """One pass's record: ``id`` sorts by time, ``when`` is RFC 3339 by the clock of who wrote it.
 
-    ``sessions`` were writing when it was written: until the last of them has ended nothing of it may be deleted.
+    ``sessions`` were writing just after it was written: until the last of them has ended nothing of it may be
+    deleted. None: not known yet, so that nothing of it may be deleted at all.
     """
 
     id: str
     when: str
     packs: tuple[PackId, ...]
-    sessions: tuple[SessionId, ...] = ()
+    sessions: tuple[SessionId, ...] | None = ()
 
 
 def write_condemned(store: ObjectStore, envelope: Envelope, record: Condemned) -> None:
     """Durable when this returns; from then on it holds for every writer that looks."""
     key = f"{CONDEMNED_PREFIX}{record.id}"
-    document = {"when": record.when, "packs": list(record.packs), "sessions": list(record.sessions)}
+    sessions = None if record.sessions is None else list(record.sessions)
+    document = {"when": record.when, "packs": list(record.packs), "sessions": sessions}
     sealed = envelope.seal(key, json.dumps(document).encode())
     store.put(key, [sealed, sealed])
 
@@ -49,13 +52,33 @@ def read_condemned(store: ObjectStore, envelope: Envelope) -> list[Condemned]:
 
 
 def known_condemned(store: ObjectStore, envelope: Envelope) -> tuple[list[Condemned], list[FormatError]]:
-    """Every readable record, oldest first, and what is wrong with the others."""
+    """Every readable record, oldest first, and what is wrong with the others.
+
+    A record may be replaced by another while the listing goes on, which then shows neither: so they are listed
+    until two listings say the same.
+    """
+    keys = _keys(store)
+    for _ in range(_ATTEMPTS):
+        records, damaged = _known(store, envelope, keys)
+        before, keys = keys, _keys(store)
+        if keys == before:
+            break
+    return records, damaged
+
+
+def _keys(store: ObjectStore) -> list[str]:
+    return sorted(info.key for info in store.list(CONDEMNED_PREFIX))
+
+
+def _known(
+    store: ObjectStore, envelope: Envelope, keys: list[str]
+) -> tuple[list[Condemned], list[FormatError]]:
     records, damaged = [], []
-    for key in sorted(info.key for info in store.list(CONDEMNED_PREFIX)):
+    for key in keys:
         try:
             records.append(_read(store, envelope, key))
         except ObjectMissingError:
-            continue  # its pass has ended: the packs went before it
+            continue  # its pass has ended, or it was replaced
         except FormatError as error:
             damaged.append(error)
     return records, damaged
@@ -65,7 +88,8 @@ def _read(store: ObjectStore, envelope: Envelope, key: str) -> Condemned:
     try:
         document = json.loads(_opened(envelope, key, store.get(key)))
         packs = tuple(PackId(pack) for pack in document["packs"])
-        sessions = tuple(SessionId(session) for session in document["sessions"])
+        named = document["sessions"]
+        sessions = None if named is None else tuple(SessionId(session) for session in named)
         return Condemned(key.removeprefix(CONDEMNED_PREFIX), document["when"], packs, sessions)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{key} is damaged: {error}", key=key) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,9 +12,10 @@ from vbm.clock import parse_rfc3339, rfc3339
 from vbm.errors import VbmError
 from vbm.ids import SessionId
 from vbm.objectstore.base import ObjectExistsError, ObjectMissingError, ObjectStore
-from vbm.repository.sessions import SessionInfo
+from vbm.repository.envelope import Envelope
+from vbm.repository.sessions import SessionInfo, list_sessions, this_machine
 
-LOCK_KEY: Final = "gc/lock"
+LOCK_PREFIX: Final = "gc/lock"
 _SEEN_PREFIX: Final = "gc/seen/"
 STALE_AFTER: Final = timedelta(hours=6)
 
@@ -28,31 +27,57 @@ class GcRunningError(VbmError):
 
 
 class GcLock:
-    """Held by one writer session. A lock whose session is gone is broken."""
+    """Held by one writer session for as long as that lives: ``gc/lock-<n>``, of which the highest number counts.
 
-    def __init__(self, store: ObjectStore, session: SessionId, live: set[SessionId]) -> None:
-        self._store = store
-        with suppress(ObjectMissingError):
-            holder = SessionId(store.get(LOCK_KEY).decode("ascii", "replace"))
-            if holder in live:
-                raise GcRunningError(
-                    f"{store.url}: garbage collection is running already (session {holder})",
-                    hint="wait for it to end; one that died is known as dead after some hours",
-                )
-            store.delete(LOCK_KEY)
+    Whoever finds the holder gone writes the next number, which one of several can, and removes the lower ones. Nothing
+    is removed to free the lock: who removes a lock that he takes for stale may remove the one that came after it.
+    """
+
+    def __init__(self, store: ObjectStore, envelope: Envelope, session: SessionId) -> None:
+        locks = _locks(store)
+        number = max(locks, default=0)
+        holder = _holder(store, locks.get(number, ""))
+        if holder in {found.id for found in list_sessions(store, envelope)}:  # listed after the lock was read
+            raise GcRunningError(
+                f"{store.url}: garbage collection is running already (session {holder})",
+                hint="wait for it to end; one that died is known as dead after some hours",
+            )
+        key = f"{LOCK_PREFIX}-{number + 1:08d}"
         try:
-            store.put(LOCK_KEY, [session.encode()])
+            store.put(key, [session.encode()])
         except ObjectExistsError as error:
             raise GcRunningError(f"{store.url}: garbage collection has just begun elsewhere") from error
+        if max(_locks(store)) != number + 1:
+            store.delete(key)
+            raise GcRunningError(f"{store.url}: garbage collection has just begun elsewhere")
+        for lower in locks.values():
+            store.delete(lower)
 
-    def release(self) -> None:
-        self._store.delete(LOCK_KEY)
+
+def _locks(store: ObjectStore) -> dict[int, str]:
+    found = {}
+    for info in store.list(LOCK_PREFIX):
+        number = info.key.removeprefix(LOCK_PREFIX).removeprefix("-") or "0"
+        if number.isdecimal():
+            found[int(number)] = info.key
+    return found
+
+
+def _holder(store: ObjectStore, key: str) -> SessionId:
+    """Empty where nobody holds it."""
+    if not key:
+        return SessionId("")
+    try:
+        return SessionId(store.get(key).decode("ascii", "replace"))
+    except ObjectMissingError as error:
+        raise GcRunningError(f"{store.url}: garbage collection has just begun elsewhere") from error
 
 
 def is_dead(session: SessionInfo, first_seen: datetime | None, now: datetime) -> bool:
-    """Its process ran on this machine and is gone, or its heartbeat has stood still for six hours."""
-    if session.host == socket.gethostname() and session.pid and not Path(f"/proc/{session.pid}").exists():
-        return os.name == "posix" and Path("/proc/self").exists()
+    """Its process ran on this machine, since it was started, and is gone; or its heart has stood still for hours."""
+    machine = this_machine()
+    if machine and session.machine == machine and session.pid and not Path(f"/proc/{session.pid}").exists():
+        return True
     return first_seen is not None and now - first_seen >= STALE_AFTER
 
 

@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class ChunkIndex:
         self.compact()
         with self._lock:
             known = [*self._packs]
-            runs = [*self._runs]
+            runs = [run for run in self._runs if len(run)]
         ends = np.zeros(len(known), "<u8")
         for run in runs:
             last = run.meta["offset"] + (run.meta["length"] & np.uint32(PACKED_BIT - 1)).astype("<u8")
@@ -207,6 +207,19 @@ class ChunkIndex:
                     run.meta["pack"],
                     run.meta["length"] & np.uint32(PACKED_BIT - 1),
                 )
+
+    def rows(self) -> Iterator[tuple[Array, Array]]:
+        """Every entry as ids and places, piece by piece; ``place`` makes a Place of one row of the second array."""
+        self.compact()
+        return ((run.raw_ids(), run.meta) for run in [*self._runs] if len(run))
+
+    def place(self, row: Any) -> Place:
+        return self._place(int(row["pack"]), int(row["offset"]), int(row["length"]))
+
+    def pack_names(self) -> list[PackId]:
+        """The packs by their numbers in the rows."""
+        with self._lock:
+            return [*self._packs]
 
     def entries(self) -> Iterator[Entry]:
         """Every place of every chunk, in order of id. Bounded memory."""

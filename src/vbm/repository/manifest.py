@@ -55,6 +55,7 @@ class FileEntry:
     map_sha256: str | None = None
     label: str | None = None
     read_mode: str | None = None
+    stored_as: str | None = None  # the last part of its object's name where that is not ``path``
 
     @property
     def is_disk(self) -> bool:
@@ -154,8 +155,9 @@ def _integrity(document: dict[str, Any]) -> str:
 
 
 def _values(document: dict[str, Any]) -> dict[str, Any]:
-    if not all(SAFE_SEGMENT.fullmatch(entry["path"]) for entry in document["files"]):
-        raise ValueError("a file's path is not a name")
+    for entry in document["files"]:
+        if not all(SAFE_SEGMENT.fullmatch(name) for name in (entry["path"], entry.get("stored_as") or "x")):
+            raise ValueError("a file's path is not a name")
     known = {name.name for name in fields(Manifest)}
     values = {name: value for name, value in document.items() if name in known}
     return values | {

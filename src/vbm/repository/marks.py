@@ -53,12 +53,27 @@ def marks_of_map(disk_map: DiskMap) -> Marks:
     return union(found)
 
 
-def needed(repo: Repository, points: Iterable[Manifest | DamagedRestorePoint], cancel: CancelToken) -> Marks:
-    """The marks of every chunk that these restore points need. Raises NeedUnknownError naming what is damaged."""
+def needed(
+    repo: Repository,
+    points: Iterable[Manifest | DamagedRestorePoint],
+    cancel: CancelToken,
+    *,
+    pass_over_damage: bool = False,
+) -> Marks:
+    """The marks of every chunk that these restore points need. Raises NeedUnknownError naming what is damaged.
+
+    To ``pass_over_damage`` is for estimates alone: never remove anything by what it answers.
+    """
     marks, waiting, count = _none(), [], 0
     for point in points:
         cancel.check()
-        for found in _marks_of_point(repo, point):
+        try:
+            marks_of_point = _marks_of_point(repo, point)
+        except NeedUnknownError:
+            if not pass_over_damage:
+                raise
+            continue
+        for found in marks_of_point:
             waiting.append(found)
             count += len(found)
         if count > _COLLECTED:
@@ -73,6 +88,8 @@ def _marks_of_point(repo: Repository, point: Manifest | DamagedRestorePoint) -> 
         keys = [disk.disk_key for disk in point.disks if disk.disk_key is not None]
         return [marks_of_map(repo.open_map(point, key)) for key in keys]
     except (FormatError, ObjectMissingError) as error:
+        if isinstance(point, Manifest) and not repo.exists(point):
+            return []  # deleted while it was read
         name = point.id if isinstance(point, DamagedRestorePoint) else point.restore_point_id
         raise NeedUnknownError(
             f"restore point {name} can't be read: {error.message}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ from vbm.ids import ChunkId, PackId, SessionId
 from vbm.objectstore.base import Data, ObjectExistsError, ObjectStore
 from vbm.objectstore.streaming import begin_upload
 from vbm.repository.envelope import SALT_BYTES, Envelope, unpacked
-from vbm.repository.format import LARGEST_CHUNK_BYTES, FormatError, pack_key
+from vbm.repository.format import LARGEST_CHUNK_BYTES, PACKS_PREFIX, FormatError, pack_key
 from vbm.units import MIB
 
 _HEADER: Final = struct.Struct("<4sBBH32s")  # magic, version, flags, reserved, session
@@ -34,6 +35,7 @@ _SEALED: Final = 1
 PACKED: Final = 1
 _PURPOSE: Final = b"vbm 1 pack"
 _LARGEST_PACK: Final = 64 * MIB
+_NAME: Final = re.compile("[0-9a-f]{64}")
 HEADER_BYTES: Final = _HEADER.size
 
 
@@ -101,7 +103,7 @@ class PackWriter:
         self._upload.abort()
 
 
-def open_chunk(envelope: Envelope, chunk: ChunkId, place: Place, stored: bytes) -> bytes:
+def open_chunk(envelope: Envelope, chunk: ChunkId, place: Place, stored: Data) -> bytes:
     """The chunk's bytes, checked against its id. Raises FormatError."""
     name = f"chunk {chunk.hex()[:16]} in pack {place.pack[:16]}"
     content = _unsealed(envelope, name, stored, place.offset, chunk)
@@ -111,14 +113,22 @@ def open_chunk(envelope: Envelope, chunk: ChunkId, place: Place, stored: bytes) 
     return data
 
 
-def _unsealed(envelope: Envelope, name: str, stored: bytes, offset: int, bound_to: bytes) -> bytes:
+def _unsealed(envelope: Envelope, name: str, stored: Data, offset: int, bound_to: bytes) -> bytes:
     if not envelope.encrypted:
-        return stored
-    cipher = envelope.cipher(_PURPOSE, stored[:SALT_BYTES])
+        return bytes(stored)
+    cipher = envelope.cipher(_PURPOSE, bytes(stored[:SALT_BYTES]))
     try:
         return cipher.decrypt(offset.to_bytes(12, "big"), memoryview(stored)[SALT_BYTES:], bound_to)
     except (InvalidTag, ValueError) as error:
         raise FormatError(f"{name} is damaged") from error
+
+
+def list_packs(store: ObjectStore) -> Iterator[tuple[PackId, int]]:
+    """Every pack of the store and its size, in no order. What has not the name of a pack is passed over."""
+    for info in store.list(PACKS_PREFIX):
+        name = info.key.rpartition("/")[2]
+        if _NAME.fullmatch(name) and info.key == pack_key(PackId(name)):
+            yield PackId(name), info.size_bytes
 
 
 def read_header(store: ObjectStore, pack: PackId) -> SessionId:

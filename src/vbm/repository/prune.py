@@ -32,7 +32,10 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """``freed_bytes``: of chunks that no other restore point needs; they go with garbage collection."""
+    """``freed_bytes``: of chunks that no other restore point needs; they go with garbage collection.
+
+    An estimate: what a damaged map needs is not known, and deleting it must be possible all the same.
+    """
 
     drop: tuple[Dropped, ...]
     freed_bytes: int
@@ -58,7 +61,8 @@ def plan_prune(
         raise NotFoundError(f"no restore point {min(missing)!r} in {repo.store.url}")
     readable = [found for found in going if isinstance(found, Manifest)]
     others = [found for found in staying if isinstance(found, Manifest)]
-    freed = _stored_bytes(repo, needed(repo, readable, cancel), needed(repo, others, cancel))
+    own = needed(repo, readable, cancel, pass_over_damage=True)
+    freed = _stored_bytes(repo, own, needed(repo, others, cancel, pass_over_damage=True))
     return PrunePlan(tuple(_dropped(found) for found in going), freed)
 
 

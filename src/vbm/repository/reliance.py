@@ -16,11 +16,11 @@ from vbm.errors import DamagedError
 from vbm.ids import ZERO_CHUNK, ChunkId, PackId
 from vbm.objectstore.base import ObjectStore
 from vbm.repository.condemned import condemned_packs, known_condemned
-from vbm.repository.damage import damaged_chunks
+from vbm.repository.damage import bad_packs, damaged_chunks
 from vbm.repository.disk_map import ID_BYTES, SEGMENT_IDS, MapBuilder
 from vbm.repository.envelope import Envelope
-from vbm.repository.format import PACKS_PREFIX
 from vbm.repository.index import ChunkIndex
+from vbm.repository.pack import list_packs
 
 _SEGMENTS = 16  # of a map, looked up at a time: 65,536 ids
 _log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Reliance:
         self.look_for_packs()
 
     def look_for_condemned(self) -> bool:
-        """Read what is condemned by now; whether anything is. With an unreadable record everything may be."""
+        """Read which packs are condemned or bad by now; whether any is. With an unreadable record all may be."""
         records, damaged = known_condemned(self._store, self._envelope)
-        condemned = condemned_packs(records)
+        condemned = condemned_packs(records) | bad_packs(self._store)
         for error in damaged:
             _log.warning("%s: nobody knows which packs it condemns, so nothing is deduplicated", error)
         with self._lock:
@@ -60,9 +60,8 @@ class Reliance:
     def look_for_packs(self) -> None:
         """List the packs: those not there, or shorter than what they should hold, are absent from now on."""
         wanted = self._index.ends()
-        for info in self._store.list(PACKS_PREFIX):
-            pack = PackId(info.key.rpartition("/")[2])
-            if wanted.get(pack, 0) <= info.size_bytes:
+        for pack, size_bytes in list_packs(self._store):
+            if wanted.get(pack, 0) <= size_bytes:
                 wanted.pop(pack, None)
         with self._lock:
             self._absent = _Either(self._condemned, frozenset(wanted)) if wanted else self._condemned

@@ -13,10 +13,10 @@ from vbm.cancel import CancelToken
 from vbm.ids import ChunkId, PackId
 from vbm.objectstore.base import ObjectMissingError
 from vbm.progress import Progress, Silent
-from vbm.repository.damage import record_damaged
-from vbm.repository.format import PACKS_PREFIX, FormatError
+from vbm.repository.damage import record_bad_packs, record_damaged
+from vbm.repository.format import FormatError
 from vbm.repository.index import INDEX_PREFIX, Entry, write_segments
-from vbm.repository.pack import read_table
+from vbm.repository.pack import list_packs, read_table
 from vbm.repository.repository import Repository
 
 
@@ -42,7 +42,8 @@ def plan_repair(
 ) -> RepairPlan:
     """Compare the index with every pack's table. Two or three small reads a pack; changes nothing."""
     cancel, progress = cancel or CancelToken(), progress or Silent()
-    there = sorted(PackId(info.key.rpartition("/")[2]) for info in repo.store.list(PACKS_PREFIX))
+    repo.reload()  # what a garbage collection has rewritten since would seem to be missing
+    there = sorted(pack for pack, _ in list_packs(repo.store))
     unreadable = []
     for pack in there:
         cancel.check()
@@ -66,22 +67,30 @@ def plan_repair(
 def execute_repair(repo: Repository, plan: RepairPlan, cancel: CancelToken | None = None) -> None:
     """Write the new index, then remove the old: at no moment is there less than there was."""
     cancel = cancel or CancelToken()
-    record_damaged(repo.store, plan.lost_chunks)
+    record_bad_packs(repo.store, plan.unreadable)
     old = repo.segment_keys() | {
         info.key for info in repo.store.list(INDEX_PREFIX) if info.key in repo.damaged_segments
     }
-    new = write_segments(repo.store, repo.envelope, _entries(repo, plan, cancel))
+    lost = {*plan.lost_chunks}
+    new = write_segments(repo.store, repo.envelope, _without(lost, _entries(repo, plan, cancel)))
+    record_damaged(repo.store, lost)
     for key in old - set(new):
         repo.store.delete(key)
     repo.reload()
 
 
+def _without(lost: set[ChunkId], entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Strike what is found after all from the lost."""
+    for entry in entries:
+        lost.discard(entry[0])
+        yield entry
+
+
 def _entries(repo: Repository, plan: RepairPlan, cancel: CancelToken) -> Iterator[Entry]:
     """Every pack's own table; for a pack whose table is damaged, what the old index knows of it."""
     unreadable = set(plan.unreadable)
-    for info in repo.store.list(PACKS_PREFIX):
+    for pack, _ in list_packs(repo.store):
         cancel.check()
-        pack = PackId(info.key.rpartition("/")[2])
         if pack not in unreadable:
             yield from read_table(repo.store, repo.envelope, pack)
     if unreadable:

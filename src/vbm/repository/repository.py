@@ -113,7 +113,7 @@ class Repository:
         self._raw_config = raw_config
         self._segments: set[str] = set()
         self._refreshing = threading.Lock()
-        self._chunks = ChunkReader(store, self.envelope, self.index)
+        self._chunks = ChunkReader(store, self.envelope, self.index, self._refreshed)
 
     # --- making and opening
 
@@ -199,8 +199,12 @@ class Repository:
             self.index = ChunkIndex()
             self._segments.clear()
             self.damaged_segments.clear()
-            self._chunks = ChunkReader(self.store, self.envelope, self.index)
+            self._chunks = ChunkReader(self.store, self.envelope, self.index, self._refreshed)
         self.refresh()
+
+    def _refreshed(self) -> ChunkIndex:
+        self.refresh()
+        return self.index
 
     def close(self) -> None:
         self.store.close()
@@ -253,6 +257,14 @@ class Repository:
             raise FormatError(f"{key} is the manifest of another restore point", key=key)
         return manifest
 
+    def exists(self, manifest: Manifest) -> bool:
+        """Whether the restore point has not been deleted since its manifest was read."""
+        try:
+            self.store.size(manifest_key(manifest.vm_instance_uuid, manifest.restore_point_id))
+        except ObjectMissingError:
+            return False
+        return True
+
     def manifest(self, point: RestorePointId) -> Manifest:
         """The restore point of that id. Raises NotFoundError naming the nearest."""
         places = {found: vm for vm, found in self._places()}
@@ -302,7 +314,7 @@ class Repository:
             there = ", ".join(found.path for found in manifest.files if not found.is_disk) or "no files"
             raise NotFoundError(f"restore point {point} has no file {path!r}", hint=f"it has: {there}")
         prefix = restore_point_prefix(manifest.vm_instance_uuid, point)
-        key = f"{prefix}files/{path}"
+        key = f"{prefix}files/{entry.stored_as or path}"
         data = self.envelope.open(key, self.store.get(key))
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise FormatError(f"{key} is not the file of its manifest", key=key)

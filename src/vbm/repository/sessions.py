@@ -14,6 +14,7 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vbm.clock import Clock, rfc3339
@@ -37,6 +38,7 @@ class SessionInfo:
     pid: int
     started: str
     beat: int
+    machine: str = ""
 
 
 class SessionLostError(VbmError):
@@ -56,6 +58,7 @@ class WriterSession:
             "owner": owner,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "machine": this_machine(),
             "started": rfc3339(clock.now()),
         }
         start = f"{self._prefix}start"
@@ -123,6 +126,17 @@ class WriterSession:
             drop_session(self._store, self.id)
 
 
+def this_machine() -> str:
+    """Where process numbers mean the same: one boot of one machine, one PID namespace. Empty where it can't be told.
+
+    Names will not do: cloned machines and containers share them.
+    """
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
 def list_sessions(store: ObjectStore, envelope: Envelope) -> list[SessionInfo]:
     """Every session known, oldest first. One whose start can't be read still counts, with an unknown owner.
 
@@ -144,7 +158,8 @@ def _session_info(store: ObjectStore, envelope: Envelope, session: SessionId, be
     key = f"{SESSIONS_PREFIX}{session}/start"
     try:
         found = json.loads(envelope.open(key, store.get(key)))
-        return SessionInfo(session, found["owner"], found["host"], found["pid"], found["started"], beat)
+        told = (found["owner"], found["host"], found["pid"], found["started"])
+        return SessionInfo(session, *told, beat, found.get("machine", ""))
     except (VbmError, ValueError, KeyError, TypeError):
         return SessionInfo(session, "unknown", "", 0, "", beat)
 

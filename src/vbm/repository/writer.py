@@ -19,9 +19,9 @@ import numpy as np
 import zstandard
 
 from vbm.clock import Clock
-from vbm.errors import DamagedError, InputError, VbmError
+from vbm.errors import DamagedError, InputError, TransientError, VbmError
 from vbm.ids import ZERO_CHUNK, ChunkId
-from vbm.objectstore.base import Data, ObjectExistsError, ObjectMissingError, ObjectStore
+from vbm.objectstore.base import Data, ObjectExistsError, ObjectStore
 from vbm.repository.chunks import ChunkReader
 from vbm.repository.damage import forget_damaged
 from vbm.repository.disk_map import DiskMap, MapBuilder, SpooledMap
@@ -199,10 +199,23 @@ class Writer:
         sealed = self._parts.envelope.seal(key, stored) if self._parts.envelope.encrypted else stored
         self._session.check()
         self._parts.store.put(key, [sealed])
+        self._take_back_if_lost(key)
         with suppress(VbmError):  # the restore point exists: what is left to do is tidying
             forget_damaged(self._parts.store, self._healed)
         self._end()
         return manifest
+
+    def _take_back_if_lost(self, key: str) -> None:
+        """A process that stood still for hours before that put may have been taken for dead, and what it relies on
+        for garbage: then the restore point must not be. Raises SessionLostError."""
+        with suppress(TransientError):
+            if not self._session.alive():
+                self._parts.store.delete(key)
+                self._session.check()
+
+    def check_session(self) -> None:
+        """Raises SessionLostError where others took this session for dead."""
+        self._session.check()
 
     def _settle(self) -> None:
         """Rescue what is condemned by now, then hold every chunk of every map against the packs that are there."""
@@ -222,18 +235,14 @@ class Writer:
         sealed = self._parts.envelope.seal(key, data)
         try:
             self._parts.store.put(key, [sealed])
-        except ObjectExistsError:  # what a crash left of a restore point that was not committed
-            if self._holds(key, data):
-                return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
-            self._parts.store.delete(key)
-            self._parts.store.put(key, [sealed])
+        except ObjectExistsError:
+            # What a crash left of a restore point that was not committed. It stays for garbage collection, which may
+            # be removing it at this moment: it can't be relied on.
+            name = f"{secrets.token_hex(8)}.file"
+            key = f"{prefix}files/{name}"
+            self._parts.store.put(key, [self._parts.envelope.seal(key, data)])
+            return FileEntry(path, len(data), hashlib.sha256(data).hexdigest(), stored_as=name)
         return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
-
-    def _holds(self, key: str, data: bytes) -> bool:
-        try:
-            return self._parts.envelope.open(key, self._parts.store.get(key)) == data
-        except (DamagedError, ObjectMissingError):
-            return False
 
     def _write_map(self, prefix: str, disk: DiskEntry, builder: MapBuilder) -> FileEntry:
         path = disk.path

@@ -50,7 +50,7 @@ def _attend(doors: Doors, record: RepositoryRecord, *, collect: bool, copy: bool
                 copy_catalog(doors, repository)
             if collect:
                 plan = plan_gc(repository)
-                if not plan.is_empty:
+                if plan.has_work:
                     execute_gc(repository, plan)
             space = repository.store.space()
     except VbmError as error:
