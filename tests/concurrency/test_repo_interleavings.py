@@ -97,7 +97,7 @@ class World:
     def _is_tidy(self) -> bool:
         with self.open() as repo:
             plan = plan_gc(repo)
-        return not plan.has_work and not plan.waiting_bytes
+        return not (plan.has_work or plan.waiting_bytes or plan.live_sessions)
 
     def _read_all(self) -> None:
         with self.open() as repo:

@@ -31,7 +31,7 @@ from vbm.repository.index import write_segments
 from vbm.repository.marks import is_needed
 from vbm.repository.pack import Place, open_chunk
 from vbm.repository.repository import Repository
-from vbm.repository.sessions import drop_session, list_sessions
+from vbm.repository.sessions import drop_session, list_sessions, stray_beats
 from vbm.repository.writer import Writer
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ def _see_to_sessions(repo: Repository, plan: GcPlan) -> None:
     dead = [s.id for s in dead_of(repo, sessions) if s.id in plan.dead_sessions]
     for session in dead:
         drop_session(repo.store, session)
+    for key in stray_beats(repo.store):
+        repo.store.delete(key)
     remember(repo.store, [s for s in sessions if s.id not in dead], repo.clock.now())
 
 

@@ -22,7 +22,7 @@ from vbm.repository.index import INDEX_PREFIX, Entry
 from vbm.repository.marks import NeedUnknownError, Usage, among, needed, usage_by_pack, words_of
 from vbm.repository.pack import list_packs, read_header, read_table
 from vbm.repository.repository import RESTORE_POINTS_PREFIX, Repository
-from vbm.repository.sessions import SessionInfo, list_sessions
+from vbm.repository.sessions import SessionInfo, list_sessions, stray_beats
 
 GRACE: Final = timedelta(hours=24)
 REPACK_BELOW: Final = 0.5  # of a pack's bytes needed
@@ -175,7 +175,7 @@ class Look:
             dead_sessions=self.dead,
             live_sessions=self.live,
             stale=tuple(sorted(self.gone - self._needed_in(self.gone))),
-            is_unsettled=not self._is_noted or self._was_cut_short(),
+            is_unsettled=not self._is_noted or self._was_cut_short() or bool(stray_beats(self._repo.store)),
         )
 
     def staying(self, leaving: Collection[PackId]) -> frozenset[PackId]:

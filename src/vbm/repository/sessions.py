@@ -144,14 +144,25 @@ def list_sessions(store: ObjectStore, envelope: Envelope) -> list[SessionInfo]:
     """
     beats: dict[str, int] = {}
     started = set()
-    for info in store.list(SESSIONS_PREFIX):
-        _, _, rest = info.key.partition("/")
-        session, _, name = rest.partition("/")
+    for session, name in _names(store):
         number = name.removeprefix("beat-")
         beats[session] = max(beats.get(session, 0), int(number) if number.isdecimal() else 0)
         if name == "start":
             started.add(session)
     return [_session_info(store, envelope, SessionId(name), beats[name]) for name in sorted(started)]
+
+
+def _names(store: ObjectStore) -> list[tuple[str, str]]:
+    """(session, what of it) of every object of sessions."""
+    rests = (info.key.removeprefix(SESSIONS_PREFIX).partition("/") for info in store.list(SESSIONS_PREFIX))
+    return [(session, name) for session, _, name in rests]
+
+
+def stray_beats(store: ObjectStore) -> list[str]:
+    """The keys of beats that are nobody's. Removing one harms nobody, not even a session that is just beginning."""
+    names = _names(store)
+    started = {session for session, name in names if name == "start"}
+    return [f"{SESSIONS_PREFIX}{session}/{name}" for session, name in names if session not in started]
 
 
 def _session_info(store: ObjectStore, envelope: Envelope, session: SessionId, beat: int) -> SessionInfo:

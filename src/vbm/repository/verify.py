@@ -307,6 +307,8 @@ class _Verification:
         step = max(_SMALLEST_BATCH, -(-len(names) // _BATCHES))
         for first in range(0, len(names), step):
             ids, rows = self._rows(needed, first, first + step)
+            if not len(rows):
+                continue
             order = np.lexsort((rows["offset"], rows["pack"]))
             ids, rows = ids[order], rows[order]
             starts = np.flatnonzero(np.diff(rows["pack"], prepend=-1)).tolist()
