@@ -24,7 +24,7 @@ pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installe
 
 
 def _programs() -> Path:
-    found = shutil.which("initdb")
+    found = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
     if found is None:
         pytest.skip("PostgreSQL's initdb is not installed")
     return Path(found).resolve().parent

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from vbm.catalog.audit import AuditEntry, AuditRow, append_entry, entries, verify
+from vbm.catalog.audit import AuditEntry, AuditFilter, append_entry, entries, verify
 from vbm.catalog.catalog import Catalog
+from vbm.catalog.errors import CatalogError
 from vbm.catalog.preferences import Preferences, preferences, set_preference
 from vbm.catalog.runs import RunRecord, change_run, find_run, hand_back, insert_runs, request_cancel, take_run
 from vbm.catalog.workers import take_turn
@@ -162,18 +164,22 @@ def test_the_audit_trail_shows_where_it_was_changed(catalog: Catalog) -> None:
             append_entry(session, AuditEntry(NOW, "cli:me", "job.create", f"j{number}", {"ü": number}))
     with catalog.reading() as session:
         assert verify(session).broken_at == 0
-        assert [e.number for e in entries(session, limit=2)] == [5, 4]
-    with catalog.writing() as session:
-        row = session.get(AuditRow, 3)
-        assert row is not None
-        row.target = "other"
-    with catalog.reading() as session:
-        assert verify(session).broken_at == 3
-    with catalog.writing() as session:
-        row = session.get(AuditRow, 3)
-        session.delete(row)
-    with catalog.reading() as session:
-        assert verify(session).broken_at == 4
+        assert [e.number for e in entries(session, AuditFilter(limit=2))] == [5, 4]
+    for change in CHANGES:
+        with pytest.raises(CatalogError, match="only grows"), catalog.writing() as session:
+            session.execute(text(change))
+        with catalog.writing() as session:  # somebody who owns the database and means it
+            session.execute(text("DROP TRIGGER IF EXISTS audit_no_update"))
+            session.execute(text("DROP TRIGGER IF EXISTS audit_no_delete"))
+            session.execute(text(change))
+        with catalog.reading() as session:
+            assert verify(session).broken_at == (3 if "UPDATE" in change else 4)
+        with catalog.writing() as session:
+            session.execute(text(AGAIN))
+
+
+CHANGES = ("UPDATE audit SET target = 'other' WHERE number = 3", "DELETE FROM audit WHERE number = 3")
+AGAIN = "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'only grows'); END"
 
 
 def test_settings_are_kept_and_wrong_ones_refused(catalog: Catalog) -> None:

@@ -25,7 +25,11 @@ _ADVISORY_LOCK: Final = 0x76626E
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """``actor``: who, such as ``cli:root``; ``action``: ``job.create``; ``target``: the thing's name."""
+    """``actor``: who, such as ``cli:root``; ``action``: ``job.create``; ``target``: the thing's name.
+
+    ``source``: from where, an address or empty for the command line; ``result``: empty where it was done, else the
+    code of the error that refused it.
+    """
 
     time: datetime
     actor: str
@@ -34,6 +38,8 @@ class AuditEntry:
     detail: dict[str, Any] = field(default_factory=dict)
     number: int = 0
     hash: str = ""
+    source: str = ""
+    result: str = ""
 
 
 class AuditRow(Base):
@@ -45,6 +51,8 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(String(60))
     target: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    source: Mapped[str] = mapped_column(String(100))
+    result: Mapped[str] = mapped_column(String(40))
     hash: Mapped[str] = mapped_column(String(64))
 
 
@@ -56,7 +64,7 @@ def _hash(previous: str, entry: AuditEntry, number: int) -> str:
         "action": entry.action,
         "target": entry.target,
         "detail": entry.detail,
-    }
+    } | {name: value for name, value in (("source", entry.source), ("result", entry.result)) if value}
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(f"{previous}\n{canonical}".encode()).hexdigest()
 
@@ -75,17 +83,39 @@ def append_entry(session: Session, entry: AuditEntry) -> None:
             action=entry.action,
             target=entry.target,
             detail=entry.detail,
+            source=entry.source,
+            result=entry.result,
             hash=_hash(previous, entry, number),
         )
     )
     session.flush()
 
 
-def entries(session: Session, *, before: int = 0, limit: int = 100) -> list[AuditEntry]:
-    """The newest first; ``before`` is the number after which the last page ended."""
-    query = select(AuditRow).order_by(AuditRow.number.desc()).limit(limit)
-    if before:
-        query = query.where(AuditRow.number < before)
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """``before`` is the number at which the last page ended; empty fields match all. ``action`` is a beginning."""
+
+    before: int = 0
+    limit: int = 100
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+
+
+def entries(session: Session, wanted: AuditFilter) -> list[AuditEntry]:
+    """The newest first."""
+    query = select(AuditRow).order_by(AuditRow.number.desc()).limit(wanted.limit)
+    if wanted.before:
+        query = query.where(AuditRow.number < wanted.before)
+    if wanted.actor:
+        query = query.where(AuditRow.actor.contains(wanted.actor, autoescape=True))
+    if wanted.action:
+        query = query.where(AuditRow.action.startswith(wanted.action, autoescape=True))
+    if wanted.target:
+        query = query.where(AuditRow.target.contains(wanted.target, autoescape=True))
+    if wanted.since is not None:
+        query = query.where(AuditRow.time >= wanted.since)
     return [_entry(row) for row in session.scalars(query)]
 
 
@@ -110,4 +140,14 @@ def verify(session: Session) -> Verdict:
 
 
 def _entry(row: AuditRow) -> AuditEntry:
-    return AuditEntry(row.time, row.actor, row.action, row.target, row.detail, row.number, row.hash)
+    return AuditEntry(
+        row.time,
+        row.actor,
+        row.action,
+        row.target,
+        row.detail,
+        row.number,
+        row.hash,
+        row.source,
+        row.result,
+    )

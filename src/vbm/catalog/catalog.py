@@ -28,6 +28,7 @@ from vbm.catalog import (
     runs,
     schema,
     snapshots,
+    users,
     vcenters,
     workers,
 )
@@ -52,6 +53,7 @@ _AGGREGATES: Final = (
     audit,
     workers,
     preferences,
+    users,
 )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Index, String, Text, delete, select
+from sqlalchemy import BigInteger, Boolean, Index, String, Text, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -73,14 +73,53 @@ def drop_points(session: Session, repository_id: str, ids: Collection[str]) -> N
     session.execute(delete(PointRow).where(PointRow.repository_id == repository_id, PointRow.id.in_(ids)))
 
 
-def list_points(session: Session, *, vm_uuid: str = "", repository_id: str = "") -> list[PointRecord]:
+@dataclass(frozen=True, slots=True)
+class PointFilter:
+    """``vm`` is a name or an instance UUID; ``before`` the id at which the last page ended; limit 0: all."""
+
+    vm: str = ""
+    repository_id: str = ""
+    vcenters: Sequence[str] = ()  # names
+    before: str = ""
+    since: datetime | None = None
+    limit: int = 0
+
+
+def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     """The newest first."""
     query = select(PointRow)
-    if vm_uuid:
-        query = query.where(PointRow.vm_uuid == vm_uuid)
-    if repository_id:
-        query = query.where(PointRow.repository_id == repository_id)
-    rows = session.scalars(query.order_by(PointRow.id.desc()))
+    if wanted.vm:
+        query = query.where((PointRow.vm_uuid == wanted.vm.lower()) | (PointRow.vm_name == wanted.vm))
+    if wanted.repository_id:
+        query = query.where(PointRow.repository_id == wanted.repository_id)
+    if wanted.vcenters:
+        query = query.where(PointRow.vcenter.in_(wanted.vcenters))
+    if wanted.before:
+        query = query.where(PointRow.id < wanted.before)
+    if wanted.since is not None:
+        query = query.where(PointRow.started >= wanted.since)
+    query = query.order_by(PointRow.id.desc())
+    rows = session.scalars(query.limit(wanted.limit) if wanted.limit else query)
     return [
         PointRecord(**{slot: getattr(row, slot) for slot in PointRecord.__dataclass_fields__}) for row in rows
     ]
+
+
+def points_of(session: Session, point_id: str) -> list[PointRecord]:
+    """The restore point of that id, once for each repository that has it."""
+    rows = session.scalars(select(PointRow).where(PointRow.id == point_id))
+    return [
+        PointRecord(**{slot: getattr(row, slot) for slot in PointRecord.__dataclass_fields__}) for row in rows
+    ]
+
+
+def mark_point(session: Session, repository_id: str, point_id: str, values: dict[str, Any]) -> None:
+    """Pinned, unpinned or verified."""
+    wanted = (PointRow.repository_id == repository_id) & (PointRow.id == point_id)
+    session.execute(update(PointRow).where(wanted).values(**values))
+
+
+def newest_points(session: Session) -> dict[str, tuple[datetime, int]]:
+    """By VM: when its newest restore point was begun, and how many it has."""
+    query = select(PointRow.vm_uuid, func.max(PointRow.started), func.count()).group_by(PointRow.vm_uuid)
+    return {uuid: (started, int(count)) for uuid, started, count in session.execute(query)}

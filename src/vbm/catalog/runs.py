@@ -152,6 +152,7 @@ class RunFilter:
     execution_id: str = ""
     before: str = ""
     limit: int = 100
+    vcenters: Sequence[str] = ()
 
 
 def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
@@ -166,6 +167,8 @@ def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
         query = query.where(RunRow.vm_uuid == wanted.vm.lower() if by_uuid else RunRow.vm_name == wanted.vm)
     if wanted.execution_id:
         query = query.where(RunRow.execution_id == wanted.execution_id)
+    if wanted.vcenters:
+        query = query.where(RunRow.vcenter_id.in_(wanted.vcenters))
     if wanted.before:
         query = query.where(RunRow.id < wanted.before)
     return [_record(row) for row in session.scalars(query.order_by(RunRow.id.desc()).limit(wanted.limit))]
@@ -231,3 +234,14 @@ def prune_runs(session: Session, before: datetime) -> None:
     """Forget runs that ended and were queued before then."""
     old = (RunRow.id < f"{before:%Y%m%dT%H%M%S}") & RunRow.state.in_(ENDED)
     session.execute(delete(RunRow).where(old))
+
+
+def run_ends(
+    session: Session, first: datetime, last: datetime, vcenters: Sequence[str] = ()
+) -> list[tuple[str, datetime]]:
+    """(state, when it was queued) of every ended run that was queued from ``first`` until ``last``."""
+    span = (RunRow.id >= f"{first:%Y%m%dT%H%M%S}") & (RunRow.id < f"{last:%Y%m%dT%H%M%S}")
+    query = select(RunRow.state, RunRow.created).where(span, RunRow.state.in_(ENDED))
+    if vcenters:
+        query = query.where(RunRow.vcenter_id.in_(vcenters))
+    return [(state, created) for state, created in session.execute(query)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, String, Text, delete, select
+from sqlalchemy import Integer, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -89,6 +89,12 @@ def name_taken(name: str) -> NameTakenError:
         f"there is a vCenter named {name!r} already",
         hint="choose another name, or remove that one first with: vbm vcenter remove",
     )
+
+
+def replace_vcenter(session: Session, record: VcenterRecord) -> None:
+    """Store a changed vCenter."""
+    values = {slot: getattr(record, slot) for slot in VcenterRecord.__dataclass_fields__}
+    session.execute(update(VcenterRow).where(VcenterRow.id == record.id).values(**values))
 
 
 def delete_vcenter(session: Session, record_id: str) -> None:

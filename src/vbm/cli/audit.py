@@ -14,6 +14,7 @@ from vbm.cli.output import Column
 from vbm.clock import rfc3339
 from vbm.errors import DamagedError
 from vbm.services import trail
+from vbm.services.trail import AuditFilter
 from vbm.services.workspace import Workspace
 
 app = group("See who did what, and check that nobody has changed the record.")
@@ -35,7 +36,7 @@ def list_(
 ) -> None:
     """List the audit trail, the newest first."""
     with Workspace.from_environment() as workspace:
-        found = trail.listing(workspace, before=before, limit=limit)
+        found = trail.listing(workspace, AuditFilter(before=before, limit=limit))
     if as_json:
         output.document(
             [

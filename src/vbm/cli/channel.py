@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vbm.catalog.channels import ChannelRecord
 from vbm.cli import output, secrets
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc, Yes
 from vbm.cli.output import Column
-from vbm.clock import rfc3339
 from vbm.errors import InputError
 from vbm.policy.job import DEFAULT_EVENTS, EVENTS
 from vbm.services import channels
 from vbm.services.channels import NewChannel
+from vbm.services.documents import channel_document
 from vbm.services.workspace import Workspace
 
 app = group("Tell people by mail, Slack, Teams, webhook and whatever else Apprise speaks.")
@@ -79,7 +78,7 @@ def add(
     with Workspace.from_environment() as workspace:
         record = channels.add(workspace, new)
     if as_json:
-        output.document(_json(record))
+        output.document(channel_document(record))
         return
     output.result(f"Added {record.name}.")
     output.say(f"See whether it works: vbm channel test {record.name}", style="dim")
@@ -96,7 +95,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
         for c in known:
             message = last[c.id]
             state = {"state": message.state, "error": message.error or None} if message else None
-            documents.append(_json(c) | {"last_message": state})
+            documents.append(channel_document(c) | {"last_message": state})
         output.document(documents)
     elif not known:
         output.say(
@@ -137,14 +136,3 @@ def remove(name: Name, yes: Yes = False) -> None:
         confirmed(f"Nobody will be told by {record.name} any more.", "Remove it?", yes=yes)
         channels.remove(workspace, record.id)
     output.result(f"Removed {record.name}.")
-
-
-def _json(record: ChannelRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "kind": record.kind,
-        "address": record.shown,
-        "on": list(record.events),
-        "created": rfc3339(record.created),
-    }

@@ -17,11 +17,12 @@ from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import DryRun, Json, Utc, Yes
 from vbm.cli.output import Column
-from vbm.cli.run import run_json, show_runs
+from vbm.cli.run import show_runs
 from vbm.cli.signals import cancellable
 from vbm.clock import rfc3339
 from vbm.errors import InputError, VbmError
 from vbm.services import jobs, repositories, runs, vcenters
+from vbm.services.documents import job_document, run_document
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, parse_size
 
@@ -350,7 +351,7 @@ def run(
         record, execution = jobs.run_now(workspace, name, vms=vm or (), mode=mode or "")
         found = _waited(workspace, execution) if wait else []
     if as_json:
-        output.document({"execution_id": execution, "runs": [run_json(r) for r in found]})
+        output.document({"execution_id": execution, "runs": [run_document(r) for r in found]})
     elif wait:
         show_runs(found, utc=False)
     else:
@@ -478,16 +479,8 @@ def _retention(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(record: JobRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "enabled": record.enabled,
-        "next_run": rfc3339(record.next_run) if record.next_run and record.enabled else None,
-        "last_started": rfc3339(record.last_started) if record.last_started else None,
-        "last_success": rfc3339(record.last_success) if record.last_success else None,
-        "last_state": record.last_state or None,
-        "job": record.document,
-    }
+    """``job`` alone is what ``--from-file`` takes."""
+    return job_document(record) | {"job": record.document}
 
 
 def _show_changed(record: JobRecord, done: str, *, as_json: bool) -> None:

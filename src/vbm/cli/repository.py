@@ -18,11 +18,11 @@ from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, RepositoryUrl, Utc, Yes
 from vbm.cli.output import Column
 from vbm.cli.signals import cancellable
-from vbm.clock import rfc3339
 from vbm.errors import InputError
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
 from vbm.services import repositories, verify
+from vbm.services.documents import repository_document
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
 from vbm.units import format_size, parse_size
@@ -128,7 +128,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
     with Workspace.from_environment() as workspace:
         known = repositories.listing(workspace)
     if as_json:
-        output.document([_json(r) for r in known])
+        output.document([repository_document(r) for r in known])
     elif not known:
         output.say("No repository is known yet. Create one:")
         output.say("  vbm repository create NAME file:///path", style="cyan")
@@ -213,7 +213,7 @@ def _new_key(variable: str | None, path: Path | None, no_encryption: bool, *, tw
 
 def _created(record: RepositoryRecord, verb: str, *, as_json: bool) -> None:
     if as_json:
-        output.document(_json(record))
+        output.document(repository_document(record))
         return
     encrypted = "not encrypted" if record.key_kind is KeyKind.NONE else "encrypted"
     output.result(
@@ -222,20 +222,6 @@ def _created(record: RepositoryRecord, verb: str, *, as_json: bool) -> None:
     if record.key_kind is not KeyKind.NONE:
         output.say("Keep the key in a second place, or make a recovery key to print:", style="dim")
         output.say(f"  vbm repository keys {shlex.quote(record.name)} add --recovery", style="cyan")
-
-
-def _json(record: RepositoryRecord) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "url": record.url,
-        "repository_id": record.repository_id,
-        "encrypted": record.key_kind is not KeyKind.NONE,
-        "key": record.key_kind.value,
-        "chunk_size_bytes": record.chunk_size_bytes,
-        "compression": record.compression,
-        "created": rfc3339(record.created),
-    }
 
 
 def _row(record: RepositoryRecord, *, utc: bool) -> tuple[object, ...]:

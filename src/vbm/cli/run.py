@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,10 @@ from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc
 from vbm.cli.output import Column
 from vbm.cli.signals import cancellable
-from vbm.clock import Clock, SystemClock, rfc3339
+from vbm.clock import SystemClock, rfc3339
 from vbm.errors import InputError
 from vbm.services import runs
+from vbm.services.documents import run_document
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 
@@ -50,7 +51,7 @@ def list_(
         wanted = RunFilter(states=state or (), job_id=job_id, vm=vm or "", before=before, limit=limit)
         found = runs.listing(workspace, wanted)
     if as_json:
-        output.document([run_json(record) for record in found])
+        output.document([run_document(record) for record in found])
     elif not found:
         output.result("No such run.")
     else:
@@ -63,7 +64,7 @@ def show(run_id: RunId, as_json: Json = False, utc: Utc = False) -> None:
     with Workspace.from_environment() as workspace:
         record = runs.get(workspace, run_id)
     if as_json:
-        output.document(run_json(record))
+        output.document(run_document(record))
         return
     facts: list[tuple[str, object]] = []
     if record.error_message:
@@ -94,7 +95,7 @@ def cancel(run_id: RunId, as_json: Json = False) -> None:
     with Workspace.from_environment() as workspace:
         record = runs.cancel(workspace, run_id)
     if as_json:
-        output.document(run_json(record))
+        output.document(run_document(record))
     elif record.state in ENDED:
         output.result(f"Cancelled {record.vm_name} before it began.")
     else:
@@ -128,41 +129,6 @@ def logs(
             if not follow or ended:
                 return
             stop.wait(1)
-
-
-def run_json(record: RunRecord, clock: Clock | None = None) -> dict[str, Any]:
-    """The run document."""
-    rate, eta = _rate(record, clock or SystemClock())
-    error = {
-        "code": record.error_code,
-        "message": record.error_message,
-        "hint": record.error_hint,
-    }
-    return {
-        "id": record.id,
-        "job_id": record.job_id,
-        "job": record.job_name,
-        "execution_id": record.execution_id,
-        "vm": record.vm_name,
-        "vm_instance_uuid": record.vm_uuid,
-        "state": record.state,
-        "phase": record.phase or None,
-        "bytes_total": record.bytes_total,
-        "bytes_done": record.bytes_done,
-        "rate": rate,
-        "eta_seconds": eta,
-        "created": rfc3339(record.created),
-        "started": rfc3339(record.started) if record.started else None,
-        "finished": rfc3339(record.finished) if record.finished else None,
-        "error": error if record.error_code else None,
-        "restore_point_id": record.restore_point_id or None,
-        "worker": record.worker_id or None,
-        "attempts": record.attempts,
-        "snapshot_state": record.snapshot_state,
-        "cancel_requested": record.cancel_requested_at is not None,
-        "warnings": list(record.warnings),
-        "result": record.result or None,
-    }
 
 
 def show_runs(found: Sequence[RunRecord], *, utc: bool) -> None:
@@ -203,12 +169,3 @@ def _took(record: RunRecord) -> str:
     if record.started is None:
         return "–"
     return format_duration(((record.finished or SystemClock().now()) - record.started).total_seconds())
-
-
-def _rate(record: RunRecord, clock: Clock) -> tuple[int | None, int | None]:
-    """(bytes a second, seconds left) while it reads."""
-    if record.state != "running" or record.reading_since is None or not record.bytes_done:
-        return None, None
-    seconds = max(0.1, (clock.now() - record.reading_since).total_seconds())
-    rate = record.bytes_done / seconds
-    return int(rate), int((record.bytes_total - record.bytes_done) / rate)

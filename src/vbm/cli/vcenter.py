@@ -15,9 +15,9 @@ from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc, Yes
 from vbm.cli.output import Column
-from vbm.clock import rfc3339
 from vbm.errors import CancelledError, InputError
 from vbm.services import vcenters
+from vbm.services.documents import vcenter_document
 from vbm.services.workspace import Workspace
 from vbm.vsphere.tls import show_thumbprint
 
@@ -82,7 +82,7 @@ def add(
         )
         record = vcenters.add(workspace, new)
     if as_json:
-        output.document(_json(record))
+        output.document(vcenter_document(record))
         return
     output.result(f"Added {record.name}: {record.product} at {_address(record)}.")
     output.say(f"Next: vbm vm list --vcenter {shlex.quote(record.name)}", style="dim")
@@ -94,7 +94,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
     with Workspace.from_environment() as workspace:
         known = vcenters.listing(workspace)
     if as_json:
-        output.document([_json(v) for v in known])
+        output.document([vcenter_document(v) for v in known])
     elif not known:
         output.say("No vCenter is known yet. Add one:")
         output.say("  vbm vcenter add NAME --host HOST --username USER", style="cyan")
@@ -168,21 +168,6 @@ def _password(variable: str | None, path: Path | None, username: str) -> str:
     if variable or not secrets.interactive() or secrets.is_set(_PASSWORD_VARIABLE):
         return secrets.from_variable(variable or _PASSWORD_VARIABLE)
     return secrets.asked(f"Password of {username}", otherwise=f"set {_PASSWORD_VARIABLE}")
-
-
-def _json(record: VcenterRecord) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "host": record.host,
-        "port": record.port,
-        "username": record.username,
-        "thumbprint": show_thumbprint(record.thumbprint) if record.thumbprint else None,
-        "ca_file": record.ca_file or None,
-        "product": record.product,
-        "instance_uuid": record.instance_uuid,
-        "created": rfc3339(record.created),
-    }
 
 
 def _address(record: VcenterRecord) -> str:

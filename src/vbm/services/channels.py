@@ -20,7 +20,8 @@ from vbm.ids import new_id
 from vbm.notifications.channels import Channel, open_sender
 from vbm.notifications.events import Event, EventKind
 from vbm.policy.job import DEFAULT_EVENTS, EVENTS
-from vbm.services import trail
+from vbm.security.roles import Permission
+from vbm.services import identity, trail
 from vbm.services.workspace import Workspace
 
 
@@ -38,6 +39,7 @@ class NewChannel:
 
 def add(workspace: Workspace, new: NewChannel) -> ChannelRecord:
     """Remember a channel whose address can be one; nothing is sent. Raises InputError."""
+    identity.require(Permission.MANAGE, "add channels")
     name = checked_name(new.name)
     unknown = [event for event in new.events if event not in EVENTS]
     if unknown:
@@ -82,6 +84,7 @@ def messages(workspace: Workspace, channel_id: str, limit: int = 20) -> list[Del
 
 def remove(workspace: Workspace, name: str) -> ChannelRecord:
     """Forget it; what waits for it is not sent."""
+    identity.require(Permission.MANAGE, "remove channels")
     with workspace.catalog.writing() as session:
         record = channel_by_name(session, name)
         delete_channel(session, record.id)
@@ -91,6 +94,7 @@ def remove(workspace: Workspace, name: str) -> ChannelRecord:
 
 def test(workspace: Workspace, name: str) -> ChannelRecord:
     """Send a real message now. Raises DeliveryFailedError, DeliveryRefusedError."""
+    identity.require(Permission.MANAGE, "test channels")
     record = get(workspace, name)
     event = Event(
         kind=EventKind.TEST,

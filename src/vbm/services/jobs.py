@@ -10,6 +10,7 @@ from typing import Any
 
 from vbm.catalog.base import Transaction
 from vbm.catalog.channels import channel_by_name
+from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.executions import ExecutionRecord, insert_execution
 from vbm.catalog.jobs import (
     JobRecord,
@@ -28,7 +29,8 @@ from vbm.ids import VmUuid, new_id
 from vbm.policy.job import Job
 from vbm.policy.retention import RetentionPlan
 from vbm.policy.schedule import next_runs
-from vbm.services import repositories, trail
+from vbm.security.roles import Permission
+from vbm.services import identity, repositories, trail
 from vbm.services.workspace import Workspace
 from vbm.workflows.dispatcher import next_run
 from vbm.workflows.retention import planned
@@ -42,6 +44,7 @@ class JobBusyError(NotAllowedError):
 
 def create(workspace: Workspace, document: Mapping[str, Any]) -> JobRecord:
     """A new job from its document. Raises InputError, UnknownNameError, NameTakenError."""
+    identity.require(Permission.MANAGE, "create jobs")
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
         record = _record(session, Job.from_document(document), new_id(now), now, now)
@@ -52,6 +55,7 @@ def create(workspace: Workspace, document: Mapping[str, Any]) -> JobRecord:
 
 def update(workspace: Workspace, name: str, changes: Mapping[str, Any]) -> JobRecord:
     """Change the fields given; objects such as ``schedule`` are merged field by field."""
+    identity.require(Permission.MANAGE, "change jobs")
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
         old = job_by_name(session, name)
@@ -73,10 +77,20 @@ def listing(workspace: Workspace) -> list[JobRecord]:
         return all_jobs(session)
 
 
+def visible(workspace: Workspace) -> list[JobRecord]:
+    """Those on vCenters that who asks may see, by name."""
+    scope = identity.require(Permission.SEE).scope
+    return [record for record in listing(workspace) if scope.covers(record.vcenter_id)]
+
+
 def get(workspace: Workspace, name: str) -> JobRecord:
-    """The job of that name or id. Raises UnknownNameError."""
+    """The job of that name or id. Raises UnknownNameError, also where who asks may not see it."""
+    who = identity.require(Permission.SEE)
     with workspace.catalog.reading() as session:
-        return job_by_name(session, name)
+        record = job_by_name(session, name)
+    if not who.scope.covers(record.vcenter_id):
+        raise UnknownNameError(f"there is no job named {name!r}")
+    return record
 
 
 def upcoming(record: JobRecord, now: datetime, count: int = 5) -> list[datetime]:
@@ -87,6 +101,7 @@ def upcoming(record: JobRecord, now: datetime, count: int = 5) -> list[datetime]
 
 def delete(workspace: Workspace, name: str) -> JobRecord:
     """Delete the job; runs and restore points stay. Raises JobBusyError while it has live runs."""
+    identity.require(Permission.MANAGE, "delete jobs")
     with workspace.catalog.writing() as session:
         record = job_by_name(session, name)
         live = list_runs(session, RunFilter(states=LIVE, job_id=record.id, limit=1))
@@ -104,6 +119,8 @@ def run_now(
     workspace: Workspace, name: str, *, vms: Sequence[str] = (), mode: str = ""
 ) -> tuple[JobRecord, str]:
     """(the job, the id of its execution): a worker looks up its VMs and takes their runs."""
+    identity.require(Permission.OPERATE, "run jobs")
+    identity.require_scope(get(workspace, name).vcenter_id)
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
         record = job_by_name(session, name)
@@ -126,6 +143,7 @@ def retention(workspace: Workspace, name: str) -> dict[str, tuple[str, Retention
 def _record(session: Transaction, job: Job, job_id: str, created: datetime, now: datetime) -> JobRecord:
     _check_selection(job)
     vcenter = vcenter_by_name(session, job.vcenter)
+    identity.require_scope(vcenter.id)
     repository = repository_by_name(session, job.repository)
     document = job.placed(vcenter.id, repository.id).to_document() | {"name": checked_name(job.name)}
     for notice in document["notifications"]:

@@ -24,6 +24,8 @@ from vbm.objectstore.registry import open_store
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase, WrongKeyError
 from vbm.repository.repository import Repository
+from vbm.security.roles import Permission
+from vbm.services import identity
 from vbm.services.workspace import Workspace
 
 _CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
@@ -63,6 +65,7 @@ def create(
     workspace: Workspace, name: str, url: str, key: Key, options: RepositoryOptions
 ) -> RepositoryRecord:
     """A new repository at that address, known by that name. Nothing is kept where any step fails."""
+    identity.require(Permission.MANAGE, "create repositories")
     name = check_new(workspace, name)
     _ = key.kind
     url = absolute(url)
@@ -76,6 +79,7 @@ def create(
 
 def add(workspace: Workspace, name: str, url: str, key: Key) -> RepositoryRecord:
     """Know an existing repository by that name, after opening it with the key."""
+    identity.require(Permission.MANAGE, "add repositories")
     name = check_new(workspace, name)
     store = open_store(absolute(url))
     repository = Repository.open(store, key.source, clock=workspace.clock)
@@ -107,6 +111,7 @@ def some(workspace: Workspace, name: str | None) -> list[RepositoryRecord]:
 
 def forget(workspace: Workspace, name: str) -> RepositoryRecord:
     """Drop the name and the stored key. The repository itself is not touched."""
+    identity.require(Permission.MANAGE, "remove repositories")
     with workspace.catalog.writing() as session:
         record = repository_by_name(session, name)
         check_unused(session, f"repository {record.name}", record.id)

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.executions import ExecutionRecord, find_execution
 from vbm.catalog.jobs import find_job, note_ended
 from vbm.catalog.run_log import LogLine, log_lines
-from vbm.catalog.runs import ENDED, RunFilter, RunRecord, find_run, list_runs, request_cancel, run_by_id
+from vbm.catalog.runs import (
+    ENDED,
+    LIVE,
+    RunFilter,
+    RunRecord,
+    find_run,
+    list_runs,
+    request_cancel,
+    run_by_id,
+    run_ends,
+)
 from vbm.errors import NotAllowedError
-from vbm.services import jobs, trail
+from vbm.security.roles import Permission
+from vbm.services import identity, jobs, trail
 from vbm.services.workspace import Workspace
 
 
@@ -23,10 +39,20 @@ def listing(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
         return list_runs(session, wanted)
 
 
+def visible(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
+    """The newest first, of vCenters that who asks may see."""
+    scope = identity.require(Permission.SEE).scope
+    return listing(workspace, wanted if scope.everything else replace(wanted, vcenters=tuple(scope.vcenters)))
+
+
 def get(workspace: Workspace, run_id: str) -> RunRecord:
     """The run of that id, or of an unambiguous beginning or end of one. Raises UnknownNameError."""
+    who = identity.require(Permission.SEE)
     with workspace.catalog.reading() as session:
-        return run_by_id(session, run_id)
+        record = run_by_id(session, run_id)
+    if not who.scope.covers(record.vcenter_id):
+        raise UnknownNameError(f"there is no run {run_id!r}")
+    return record
 
 
 def of_execution(workspace: Workspace, execution_id: str) -> tuple[ExecutionRecord | None, list[RunRecord]]:
@@ -38,10 +64,12 @@ def of_execution(workspace: Workspace, execution_id: str) -> tuple[ExecutionReco
 
 def cancel(workspace: Workspace, run_id: str) -> RunRecord:
     """Ask it to stop; its snapshot is removed first. Raises RunEndedError."""
+    identity.require(Permission.OPERATE, "cancel runs")
+    identity.require_scope(get(workspace, run_id).vcenter_id)
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
         record = run_by_id(session, run_id)
-        if not request_cancel(session, record.id, f"by {trail.actor()}", now):
+        if not request_cancel(session, record.id, f"by {identity.current().name}", now):
             raise RunEndedError(f"the run {record.id} has ended already: {record.state}")
         trail.note(workspace, session, "run.cancel", record.id, {"vm": record.vm_name})
         after = find_run(session, record.id)
@@ -49,6 +77,16 @@ def cancel(workspace: Workspace, run_id: str) -> RunRecord:
         if after.state in ENDED and find_job(session, after.job_id) is not None:
             note_ended(session, after.job_id, after.state, now)
     return after
+
+
+def cancel_all(workspace: Workspace, job_id: str) -> list[RunRecord]:
+    """Cancel every run of the job that has not ended; those that were asked to stop."""
+    found = listing(workspace, RunFilter(states=LIVE, job_id=job_id, limit=100_000))
+    stopped = []
+    for record in found:
+        with suppress(RunEndedError):  # it ended meanwhile
+            stopped.append(cancel(workspace, record.id))
+    return stopped
 
 
 def logs(workspace: Workspace, run_id: str, *, after: int = 0) -> list[tuple[int, LogLine]]:
@@ -60,3 +98,10 @@ def logs(workspace: Workspace, run_id: str, *, after: int = 0) -> list[tuple[int
 def job_id_of(workspace: Workspace, name: str) -> str:
     """For filters: the id of the job of that name."""
     return jobs.get(workspace, name).id
+
+
+def ends(workspace: Workspace, first: datetime, last: datetime) -> list[tuple[str, datetime]]:
+    """(state, when it was queued) of every ended run of that time, of vCenters that who asks may see."""
+    scope = identity.require(Permission.SEE).scope
+    with workspace.catalog.reading() as session:
+        return run_ends(session, first, last, tuple(scope.vcenters))

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
-from vbm.catalog.audit import AuditEntry, Verdict, append_entry, entries, verify
+from vbm.catalog.audit import AuditEntry, AuditFilter, Verdict, append_entry, entries, verify
 from vbm.catalog.base import Transaction
+from vbm.services import identity
 from vbm.services.workspace import Workspace
+
+__all__ = ["AuditEntry", "AuditFilter", "Verdict", "check", "listing", "note", "refused"]
 
 
 def note(
     workspace: Workspace, session: Transaction, action: str, target: str, detail: dict[str, Any] | None = None
 ) -> None:
     """Append to the audit trail within the caller's transaction."""
-    append_entry(session, AuditEntry(workspace.clock.now(), actor(), action, target, detail or {}))
+    who = identity.current()
+    append_entry(
+        session, AuditEntry(workspace.clock.now(), who.name, action, target, detail or {}, source=who.source)
+    )
 
 
-def actor() -> str:
-    """The account at the command line."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container without a passwd entry
-        return "cli"
+def refused(workspace: Workspace, action: str, target: str, code: str) -> None:
+    """Write that something was refused, in a transaction of its own."""
+    who = identity.current()
+    entry = AuditEntry(workspace.clock.now(), who.name, action, target, source=who.source, result=code)
+    with workspace.catalog.writing() as session:
+        append_entry(session, entry)
 
 
-def listing(workspace: Workspace, *, before: int = 0, limit: int = 100) -> list[AuditEntry]:
+def listing(workspace: Workspace, wanted: AuditFilter) -> list[AuditEntry]:
     """The newest first."""
     with workspace.catalog.reading() as session:
-        return entries(session, before=before, limit=limit)
+        return entries(session, wanted)
 
 
 def check(workspace: Workspace) -> Verdict:

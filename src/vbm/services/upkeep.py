@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from vbm.cancel import CancelToken
+from vbm.catalog.repositories import RepositoryRecord
 from vbm.errors import CancelledError, NotFoundError, VbmError
 from vbm.ids import RestorePointId
+from vbm.objectstore.registry import open_store
 from vbm.repository.gc import GcOptions
 from vbm.repository.prune import PrunePlan, plan_prune
 from vbm.repository.repository import Repository
 from vbm.repository.stats import Stats, gather
-from vbm.services import access
+from vbm.services import access, inventory_cache
 from vbm.services.access import Where
 from vbm.services.workspace import Workspace
 
@@ -45,3 +48,34 @@ def deletion(
         yield repository, plan
         return
     raise problem
+
+
+def usage_document(workspace: Workspace, record: RepositoryRecord, found: Stats) -> dict[str, Any]:
+    """What the repository holds, what each VM that who asks may see costs in it, and the space around it."""
+    store = open_store(record.url)
+    try:
+        space = store.space()
+    finally:
+        store.close()
+    visible = inventory_cache.visible_vms(workspace)
+    return {
+        "restore_points": found.restore_points,
+        "logical_bytes": found.logical_bytes,
+        "used_bytes": found.used_bytes,
+        "stored_bytes": found.stored_bytes,
+        "needed_bytes": found.needed_bytes,
+        "free_bytes": space.free_bytes if space else None,
+        "total_bytes": space.total_bytes if space else None,
+        "vms": [
+            {
+                "vm_instance_uuid": usage.vm,
+                "vm_name": usage.name,
+                "restore_points": usage.restore_points,
+                "logical_bytes": usage.logical_bytes,
+                "unique_bytes": usage.unique_bytes,
+                "needed_bytes": usage.needed_bytes,
+            }
+            for usage in found.vms
+            if visible is None or usage.vm in visible
+        ],
+    }

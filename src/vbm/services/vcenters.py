@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vbm.cancel import CancelToken
+from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.jobs import check_unused
 from vbm.catalog.names import checked_name
 from vbm.catalog.vcenters import (
@@ -15,12 +16,15 @@ from vbm.catalog.vcenters import (
     delete_vcenter,
     insert_vcenter,
     name_taken,
+    replace_vcenter,
     vcenter_by_name,
     vcenter_exists,
 )
-from vbm.errors import InputError, NotFoundError
+from vbm.errors import InputError, NotFoundError, VbmError
 from vbm.ids import new_id
+from vbm.security.roles import Permission
 from vbm.security.vault import MasterKeyError, SealBrokenError
+from vbm.services import identity, trail
 from vbm.services.addresses import parse_address
 from vbm.services.workspace import Workspace
 from vbm.vsphere.model import Credentials, Endpoint
@@ -60,6 +64,7 @@ def server_thumbprint(address: str) -> str:
 
 def add(workspace: Workspace, new: NewVcenter, cancel: CancelToken | None = None) -> VcenterRecord:
     """Log in, and remember the vCenter if that worked. Raises the errors of Session.connect."""
+    identity.require(Permission.MANAGE, "add vCenters")
     name, host, port = check_new(workspace, new.name, new.address)
     if bool(new.thumbprint) == bool(new.ca_file):
         raise InputError("a vCenter is trusted by --thumbprint or by --ca-file: give one of them")
@@ -136,6 +141,7 @@ def check_master_key(workspace: Workspace) -> None:
 
 def remove(workspace: Workspace, name: str) -> VcenterRecord:
     """Forget the vCenter and its password. Restore points of its VMs stay."""
+    identity.require(Permission.MANAGE, "remove vCenters")
     with workspace.catalog.writing() as session:
         record = vcenter_by_name(session, name)
         check_unused(session, f"vCenter {record.name}", record.id)
@@ -160,3 +166,41 @@ def _password(workspace: Workspace, record: VcenterRecord) -> str:
 
 def _context(record_id: str) -> str:
     return f"vcenter/{record_id}/password"
+
+
+def seen(workspace: Workspace, name: str) -> VcenterRecord:
+    """The vCenter of that name or id. Raises UnknownNameError, also where who asks may not see it."""
+    record = get(workspace, name)
+    if not identity.require(Permission.SEE).scope.covers(record.id):
+        raise UnknownNameError(f"there is no vCenter named {name!r}")
+    return record
+
+
+def answer(workspace: Workspace, name: str) -> dict[str, object]:
+    """Connect and log in: ``{ok, message, hint}``. What goes wrong there is an answer, no error of ours."""
+    identity.require(Permission.OPERATE)
+    try:
+        with connect(workspace, name) as session:
+            product = dict(session.about).get("name", "the server")
+    except VbmError as error:
+        return {"ok": False, "message": error.message, "hint": error.hint}
+    return {"ok": True, "message": f"Logged in; {product} answers.", "hint": ""}
+
+
+def change(workspace: Workspace, name: str, username: str, password: str, thumbprint: str) -> VcenterRecord:
+    """Another account, password or certificate, kept only if the login works; what is empty stays."""
+    identity.require(Permission.MANAGE, "change vCenters")
+    old = get(workspace, name)
+    new = replace(
+        old,
+        username=username or old.username,
+        thumbprint=normalise_thumbprint(thumbprint) if thumbprint else old.thumbprint,
+        ca_file="" if thumbprint else old.ca_file,
+        sealed_password=workspace.vault.seal(password, _context(old.id)) if password else old.sealed_password,
+    )
+    credentials = Credentials(new.username, password or _password(workspace, old))
+    Session.connect(endpoint_of(new), credentials).close()
+    with workspace.catalog.writing() as session:
+        replace_vcenter(session, new)
+        trail.note(workspace, session, "vcenter.change", new.name, {"password": bool(password)})
+    return new

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vbm.cancel import CancelToken
-from vbm.catalog.restore_points import PointRecord, list_points, put_points
+from vbm.catalog.restore_points import PointFilter, PointRecord, list_points, put_points
 from vbm.catalog.runs import change_run
 from vbm.engine import prepare as preparing
 from vbm.engine import snapshot_phase
@@ -141,7 +141,7 @@ def _full_is_due(live: LiveRun, job: Job) -> bool:
     if not job.active_full_every:
         return False
     with live.doors.catalog.reading() as database:
-        known = list_points(database, vm_uuid=live.run.vm_uuid, repository_id=live.run.repository_id)
+        known = list_points(database, PointFilter(live.run.vm_uuid, live.run.repository_id))
     newest = known[: job.active_full_every - 1]
     return len(newest) == job.active_full_every - 1 and all(p.read_mode != "full" for p in newest)
 

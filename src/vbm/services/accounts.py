@@ -1,0 +1,182 @@
+"""Users: who may sign in and as what. Local ones have a password here; those of an identity provider have none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vbm.catalog.base import Transaction
+from vbm.catalog.names import checked_name
+from vbm.catalog.users import (
+    UserRecord,
+    all_users,
+    any_user,
+    change_user,
+    count_admins,
+    delete_user,
+    delete_web_sessions_of,
+    insert_user,
+    user_by_name,
+)
+from vbm.catalog.vcenters import vcenter_by_name
+from vbm.errors import InputError, NotAllowedError
+from vbm.ids import new_id
+from vbm.security.passwords import check_rules, hash_password
+from vbm.security.roles import Permission, Role
+from vbm.services import identity, trail
+from vbm.services.workspace import Workspace
+
+
+class LastAdminError(NotAllowedError):
+    """Somebody must remain who can sign in and manage users."""
+
+    code = "last-admin"
+
+
+class SetUpDoneError(NotAllowedError):
+    """The first administrator exists already."""
+
+    code = "set-up-done"
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """``vcenters``: names or ids that the user is limited to; none: all."""
+
+    name: str
+    role: Role
+    password: str = field(repr=False)
+    vcenters: tuple[str, ...] = ()
+
+
+def none_yet(workspace: Workspace) -> bool:
+    """Whether the first administrator is still to be made."""
+    with workspace.catalog.reading() as session:
+        return not any_user(session)
+
+
+def set_up(workspace: Workspace, name: str, password: str) -> UserRecord:
+    """Make the first administrator. Raises SetUpDoneError where there is a user already."""
+    new = NewUser(name, Role.ADMIN, password)
+    prepared = _prepared(workspace, new)
+    with workspace.catalog.writing() as session:
+        if any_user(session):
+            raise SetUpDoneError("the first administrator exists already", hint="sign in")
+        insert_user(session, prepared)
+        trail.note(workspace, session, "user.set-up", prepared.name)
+    return prepared
+
+
+def create(workspace: Workspace, new: NewUser) -> UserRecord:
+    """Raises WeakPasswordError, NameTakenError, UnknownNameError."""
+    identity.require(Permission.MANAGE, "create users")
+    record = _prepared(workspace, new)
+    with workspace.catalog.writing() as session:
+        insert_user(session, record)
+        trail.note(
+            workspace,
+            session,
+            "user.create",
+            record.name,
+            {"role": record.role, "vcenters": list(record.scope)},
+        )
+    return record
+
+
+def _prepared(workspace: Workspace, new: NewUser) -> UserRecord:
+    name = checked_name(new.name)
+    check_rules(new.password, name)
+    now = workspace.clock.now()
+    with workspace.catalog.reading() as session:
+        scope = _scope(session, new.vcenters)
+    return UserRecord(
+        id=new_id(now),
+        name=name,
+        role=new.role.value,
+        created=now,
+        scope=scope,
+        password_hash=hash_password(new.password),
+    )
+
+
+def _scope(session: Transaction, vcenters: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({vcenter_by_name(session, name).id for name in vcenters}))
+
+
+def listing(workspace: Workspace) -> list[UserRecord]:
+    """Every user, by name."""
+    identity.require(Permission.MANAGE, "see users")
+    with workspace.catalog.reading() as session:
+        return all_users(session)
+
+
+def get(workspace: Workspace, name: str) -> UserRecord:
+    identity.require(Permission.MANAGE, "see users")
+    with workspace.catalog.reading() as session:
+        return user_by_name(session, name)
+
+
+def set_role(
+    workspace: Workspace, name: str, role: Role, vcenters: Sequence[str] | None = None
+) -> UserRecord:
+    """Another role; another scope where ``vcenters`` is given. Raises LastAdminError."""
+    identity.require(Permission.MANAGE, "change users")
+    with workspace.catalog.writing() as session:
+        record = user_by_name(session, name)
+        values: dict[str, Any] = {"role": role.value}
+        if vcenters is not None:
+            values["scope"] = list(_scope(session, vcenters))
+        change_user(session, record.id, values)
+        _keep_an_admin(session)
+        trail.note(workspace, session, "user.set-role", record.name, values)
+        return user_by_name(session, record.id)
+
+
+def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserRecord:
+    """Disabling signs the user out everywhere. Raises LastAdminError."""
+    identity.require(Permission.MANAGE, "change users")
+    with workspace.catalog.writing() as session:
+        record = user_by_name(session, name)
+        change_user(session, record.id, {"disabled": disabled})
+        if disabled:
+            delete_web_sessions_of(session, record.id)
+        _keep_an_admin(session)
+        trail.note(workspace, session, "user.disable" if disabled else "user.enable", record.name)
+        return user_by_name(session, record.id)
+
+
+def remove(workspace: Workspace, name: str) -> UserRecord:
+    """The user, its sessions and its keys. Raises LastAdminError."""
+    identity.require(Permission.MANAGE, "delete users")
+    with workspace.catalog.writing() as session:
+        record = user_by_name(session, name)
+        delete_user(session, record.id)
+        _keep_an_admin(session)
+        trail.note(workspace, session, "user.delete", record.name)
+    return record
+
+
+def _keep_an_admin(session: Transaction) -> None:
+    if not count_admins(session):
+        raise LastAdminError(
+            "that would leave no administrator who can sign in",
+            hint="make another user an administrator first",
+        )
+
+
+def set_password(workspace: Workspace, name: str, password: str, *, keep_session: str = "") -> None:
+    """A new password; signs the user out everywhere but in ``keep_session``. One's own needs no permission."""
+    who = identity.current()
+    with workspace.catalog.reading() as session:
+        record = user_by_name(session, name)
+    if record.id != who.user_id:
+        identity.require(Permission.MANAGE, "set another user's password")
+    if record.source != "local":
+        raise InputError(f"{record.name} signs in at the identity provider and has no password here")
+    check_rules(password, record.name)
+    hashed = hash_password(password)
+    with workspace.catalog.writing() as session:
+        change_user(session, record.id, {"password_hash": hashed})
+        delete_web_sessions_of(session, record.id, but=keep_session)
+        trail.note(workspace, session, "user.set-password", record.name)

@@ -1,0 +1,137 @@
+"""The documents that people and scripts see, the same at the command line and in the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from vbm.catalog.channels import ChannelRecord
+from vbm.catalog.jobs import JobRecord
+from vbm.catalog.repositories import KeyKind, RepositoryRecord
+from vbm.catalog.restore_points import PointRecord
+from vbm.catalog.runs import RunRecord
+from vbm.catalog.vcenters import VcenterRecord
+from vbm.clock import Clock, SystemClock, rfc3339
+from vbm.vsphere.tls import show_thumbprint
+
+
+def when(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
+
+
+def job_document(record: JobRecord) -> dict[str, Any]:
+    """The job as it was given, every default filled in, and how it stands."""
+    return {
+        "id": record.id,
+        **record.document,
+        "enabled": record.enabled,
+        "created": rfc3339(record.created),
+        "updated": rfc3339(record.updated),
+        "next_run": when(record.next_run),
+        "last_started": when(record.last_started),
+        "last_success": when(record.last_success),
+        "last_state": record.last_state or None,
+        "unmatched": list(record.unmatched),
+    }
+
+
+def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any]:
+    """One run: how far it is, or how it ended."""
+    rate, eta = run_rate(record, clock or SystemClock())
+    error = {"code": record.error_code, "message": record.error_message, "hint": record.error_hint}
+    return {
+        "id": record.id,
+        "job_id": record.job_id,
+        "job": record.job_name,
+        "execution_id": record.execution_id,
+        "vm": record.vm_name,
+        "vm_instance_uuid": record.vm_uuid,
+        "state": record.state,
+        "phase": record.phase or None,
+        "bytes_total": record.bytes_total,
+        "bytes_done": record.bytes_done,
+        "rate": rate,
+        "eta_seconds": eta,
+        "created": rfc3339(record.created),
+        "started": when(record.started),
+        "finished": when(record.finished),
+        "error": error if record.error_code else None,
+        "restore_point_id": record.restore_point_id or None,
+        "worker": record.worker_id or None,
+        "attempts": record.attempts,
+        "snapshot_state": record.snapshot_state,
+        "cancel_requested": record.cancel_requested_at is not None,
+        "warnings": list(record.warnings),
+        "result": record.result or None,
+    }
+
+
+def run_rate(record: RunRecord, clock: Clock) -> tuple[int | None, int | None]:
+    """(bytes a second, seconds left) while it reads."""
+    if record.state != "running" or record.reading_since is None or not record.bytes_done:
+        return None, None
+    seconds = max(0.1, (clock.now() - record.reading_since).total_seconds())
+    rate = record.bytes_done / seconds
+    return int(rate), int((record.bytes_total - record.bytes_done) / rate)
+
+
+def vcenter_document(record: VcenterRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "host": record.host,
+        "port": record.port,
+        "username": record.username,
+        "thumbprint": show_thumbprint(record.thumbprint) if record.thumbprint else None,
+        "ca_file": record.ca_file or None,
+        "product": record.product,
+        "instance_uuid": record.instance_uuid,
+        "created": rfc3339(record.created),
+    }
+
+
+def repository_document(record: RepositoryRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "url": record.url,
+        "repository_id": record.repository_id,
+        "encrypted": record.key_kind is not KeyKind.NONE,
+        "key": record.key_kind.value,
+        "chunk_size_bytes": record.chunk_size_bytes,
+        "compression": record.compression,
+        "created": rfc3339(record.created),
+    }
+
+
+def channel_document(record: ChannelRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "kind": record.kind,
+        "address": record.shown,
+        "on": list(record.events),
+        "created": rfc3339(record.created),
+    }
+
+
+def point_document(record: PointRecord, repository: str = "") -> dict[str, Any]:
+    """A restore point as the catalog knows it."""
+    return {
+        "id": record.id,
+        "repository_id": record.repository_id,
+        "repository": repository or None,
+        "vm_name": record.vm_name,
+        "vm_instance_uuid": record.vm_uuid,
+        "vcenter": record.vcenter,
+        "started": rfc3339(record.started),
+        "finished": rfc3339(record.finished),
+        "read_mode": record.read_mode,
+        "consistency": record.consistency,
+        "size_bytes": record.size_bytes,
+        "new_bytes": record.new_bytes,
+        "job_id": record.job_id or None,
+        "run_id": record.run_id,
+        "verified": when(record.verified),
+        "pinned": record.pinned,
+    }

@@ -1,0 +1,109 @@
+"""The inventories of all vCenters as pages and lists need them: asked once a minute, not once a click.
+
+Each vCenter is read by one property-collector pass; one that does not answer keeps what was last seen of it, with the
+reason. Thread-safe: while one thread reads a vCenter, others are given what is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from vbm.catalog.restore_points import PointFilter, list_points
+from vbm.catalog.vcenters import VcenterRecord
+from vbm.errors import NotFoundError, VbmError
+from vbm.security.roles import Permission
+from vbm.services import identity, vcenters
+from vbm.services.workspace import Workspace
+from vbm.vsphere import inventory
+from vbm.vsphere.model import VirtualMachine
+
+_FRESH: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One vCenter as it was last seen. ``problem``: why it could not be asked just now; empty where it could."""
+
+    vcenter: VcenterRecord
+    asked: datetime
+    machines: tuple[VirtualMachine, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class _Shelf:
+    seen: dict[str, Seen] = field(default_factory=dict)
+    locks: dict[str, threading.Lock] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lock_of(self, vcenter_id: str) -> threading.Lock:
+        with self.lock:
+            return self.locks.setdefault(vcenter_id, threading.Lock())
+
+
+_SHELF: Final = _Shelf()
+
+
+def everything(workspace: Workspace) -> list[Seen]:
+    """Every vCenter that who asks may see, by name."""
+    scope = identity.require(Permission.SEE).scope
+    return [_seen(workspace, v) for v in vcenters.listing(workspace) if scope.covers(v.id)]
+
+
+def machine(workspace: Workspace, given: str) -> tuple[VcenterRecord, VirtualMachine]:
+    """The VM of that instance UUID or name. Raises NotFoundError."""
+    for seen in everything(workspace):
+        for vm in seen.machines:
+            if given in {vm.instance_uuid, vm.name}:
+                return seen.vcenter, vm
+    raise NotFoundError(f"there is no VM {given!r}", hint="look at the list of VMs")
+
+
+def visible_vms(workspace: Workspace) -> frozenset[str] | None:
+    """Instance UUIDs of VMs with restore points that who asks may see; None: all."""
+    scope = identity.require(Permission.SEE).scope
+    if scope.everything:
+        return None
+    names = tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id))
+    with workspace.catalog.reading() as session:
+        return frozenset(
+            point.vm_uuid for point in list_points(session, PointFilter(vcenters=names or ("",)))
+        )
+
+
+def forget() -> None:
+    """Ask anew the next time: a vCenter was added or changed."""
+    with _SHELF.lock:
+        _SHELF.seen.clear()
+
+
+def _seen(workspace: Workspace, vcenter: VcenterRecord) -> Seen:
+    now = workspace.clock.now()
+    known = _SHELF.seen.get(vcenter.id)
+    if known is not None and timedelta() <= now - known.asked < _FRESH:
+        return known
+    lock = _SHELF.lock_of(vcenter.id)
+    if not lock.acquire(blocking=known is None):
+        assert known is not None  # noqa: S101 - else it would have waited
+        return known
+    try:
+        again = _SHELF.seen.get(vcenter.id)
+        if again is not None and again is not known:
+            return again
+        found = _ask(workspace, vcenter, now, known)
+        _SHELF.seen[vcenter.id] = found
+        return found
+    finally:
+        lock.release()
+
+
+def _ask(workspace: Workspace, vcenter: VcenterRecord, now: datetime, known: Seen | None) -> Seen:
+    try:
+        with vcenters.connect(workspace, vcenter.name) as session:
+            return Seen(vcenter, now, tuple(vm for vm in inventory.list_vms(session) if not vm.template))
+    except VbmError as error:
+        return Seen(vcenter, now, known.machines if known else (), error.message, error.hint)

@@ -1,0 +1,135 @@
+"""What the first page and the calendar say: are we safe, and if not, what is to be done."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Final
+
+from vbm.catalog.jobs import JobRecord
+from vbm.catalog.runs import RunFilter, RunRecord
+from vbm.catalog.snapshots import SnapshotRecord, outstanding
+from vbm.errors import VbmError
+from vbm.objectstore.registry import open_store
+from vbm.security.roles import Permission
+from vbm.services import identity, inventory_cache, jobs, protected, repositories, runs
+from vbm.services.protected import Machine
+from vbm.services.workspace import Workspace
+
+_DAY: Final = timedelta(days=1)
+FULL_PERCENT: Final = 80
+_WORST: Final = ("failed", "cancelled", "warning", "succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How full one repository's store is; ``total_bytes`` 0 where the store can't tell."""
+
+    id: str
+    name: str
+    url: str
+    free_bytes: int
+    total_bytes: int
+    problem: str = ""
+
+    @property
+    def used_percent(self) -> int:
+        return 100 - 100 * self.free_bytes // self.total_bytes if self.total_bytes else 0
+
+    @property
+    def is_nearly_full(self) -> bool:
+        return self.used_percent >= FULL_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """``unreachable``: (vCenter, why). ``oldest``: the machine whose last backup is the longest ago."""
+
+    machines: int
+    protected: int
+    unprotected: tuple[Machine, ...]
+    oldest: Machine | None
+    last_day: tuple[RunRecord, ...]
+    running: tuple[RunRecord, ...]
+    failed: tuple[RunRecord, ...]
+    snapshots: tuple[SnapshotRecord, ...]
+    upcoming: tuple[JobRecord, ...]
+    spaces: tuple[Space, ...]
+    unreachable: tuple[tuple[str, str], ...]
+
+
+def dashboard(workspace: Workspace) -> Dashboard:
+    """Everything that who asks may see of it."""
+    scope = identity.require(Permission.SEE).scope
+    now = workspace.clock.now()
+    found = protected.machines(workspace)
+    recent = [r for r in runs.visible(workspace, RunFilter(limit=2000)) if now - r.created <= _DAY]
+    with workspace.catalog.reading() as session:
+        left = [s for s in outstanding(session) if scope.covers(s.vcenter_id)]
+    known = [m for m in found if m.last is not None]
+    planned = [job for job in jobs.visible(workspace) if job.enabled and job.next_run is not None]
+    return Dashboard(
+        machines=len(found),
+        protected=len(known),
+        unprotected=tuple(m for m in found if m.last is None)[:20],
+        oldest=min(known, key=lambda m: m.last or now, default=None),
+        last_day=tuple(recent[::-1]),
+        running=tuple(runs.visible(workspace, RunFilter(states=("running", "queued"), limit=50))),
+        failed=tuple(_still_failed(recent)),
+        snapshots=tuple(s for s in left if now - s.created > timedelta(seconds=s.timeout_seconds)),
+        upcoming=tuple(sorted(planned, key=lambda job: job.next_run or now)[:8]),
+        spaces=spaces(workspace),
+        unreachable=tuple(
+            (s.vcenter.name, s.problem) for s in inventory_cache.everything(workspace) if s.problem
+        ),
+    )
+
+
+def _still_failed(recent: list[RunRecord]) -> list[RunRecord]:
+    """The last run of each VM and job of a day, where it failed."""
+    last: dict[tuple[str, str], RunRecord] = {}
+    for record in recent:  # the newest first
+        last.setdefault((record.job_id, record.vm_uuid), record)
+    return [record for record in last.values() if record.state == "failed"]
+
+
+def spaces(workspace: Workspace) -> tuple[Space, ...]:
+    """Every repository's store."""
+    return tuple(_space(r.id, r.name, r.url) for r in repositories.listing(workspace))
+
+
+def _space(record_id: str, name: str, url: str) -> Space:
+    try:
+        store = open_store(url)
+        try:
+            found = store.space()
+        finally:
+            store.close()
+    except VbmError as error:
+        return Space(record_id, name, url, 0, 0, error.message)
+    return Space(record_id, name, url, found.free_bytes if found else 0, found.total_bytes if found else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of the calendar: how many runs ended how, and the worst of them (empty where none ran)."""
+
+    date: date
+    counts: dict[str, int]
+
+    @property
+    def worst(self) -> str:
+        return next((state for state in _WORST if self.counts.get(state)), "")
+
+
+def month(workspace: Workspace, year: int, number: int, zone: tzinfo = UTC) -> list[Day]:
+    """Each day of that month in that zone."""
+    first = datetime(year, number, 1, tzinfo=zone)
+    last = first + timedelta(days=monthrange(year, number)[1])
+    counts: dict[date, Counter[str]] = {}
+    for state, created in runs.ends(workspace, first.astimezone(UTC), last.astimezone(UTC)):
+        counts.setdefault(created.astimezone(zone).date(), Counter())[state] += 1
+    days = (first.date() + timedelta(days=n) for n in range(monthrange(year, number)[1]))
+    return [Day(day, dict(counts.get(day, Counter()))) for day in days]

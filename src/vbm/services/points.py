@@ -1,0 +1,95 @@
+"""Restore points as the catalog lists them, for pages and the API; what changes one goes to its repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+from vbm.cancel import CancelToken
+from vbm.catalog.errors import UnknownNameError
+from vbm.catalog.restore_points import (
+    PointFilter,
+    PointRecord,
+    drop_points,
+    list_points,
+    mark_point,
+    points_of,
+)
+from vbm.ids import RestorePointId
+from vbm.repository.manifest import Manifest
+from vbm.repository.prune import execute_prune, plan_prune
+from vbm.repository.repository import Repository
+from vbm.security.roles import Permission
+from vbm.services import identity, repositories, trail, vcenters
+from vbm.services.workspace import Workspace
+
+
+def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
+    """The newest first, of vCenters that who asks may see."""
+    scope = identity.require(Permission.SEE).scope
+    if not scope.everything:
+        names = tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id))
+        wanted = replace(wanted, vcenters=names or ("",))
+    with workspace.catalog.reading() as session:
+        return list_points(session, wanted)
+
+
+def get(workspace: Workspace, point_id: str, repository_id: str = "") -> PointRecord:
+    """The restore point of that id, in that repository where several have it. Raises UnknownNameError."""
+    scope = identity.require(Permission.SEE).scope
+    allowed = {v.name for v in vcenters.listing(workspace) if scope.covers(v.id)}
+    with workspace.catalog.reading() as session:
+        found = points_of(session, point_id)
+    for record in found:
+        if (scope.everything or record.vcenter in allowed) and repository_id in {"", record.repository_id}:
+            return record
+    raise UnknownNameError(
+        f"there is no restore point {point_id!r}", hint="look at the list of restore points"
+    )
+
+
+@contextmanager
+def opened(workspace: Workspace, record: PointRecord) -> Iterator[Repository]:
+    """Its repository, open."""
+    stored = repositories.get(workspace, record.repository_id)
+    with closing(repositories.open_stored(workspace, stored)) as repository:
+        yield repository
+
+
+def manifest(workspace: Workspace, record: PointRecord) -> Manifest:
+    with opened(workspace, record) as repository:
+        return repository.manifest(RestorePointId(record.id))
+
+
+def pin(workspace: Workspace, record: PointRecord) -> None:
+    """Keep it whatever retention says."""
+    identity.require(Permission.OPERATE, "pin restore points")
+    _pin(workspace, record, pinned=True)
+
+
+def unpin(workspace: Workspace, record: PointRecord) -> None:
+    """Let retention decide again."""
+    identity.require(Permission.MANAGE, "unpin restore points")
+    _pin(workspace, record, pinned=False)
+
+
+def _pin(workspace: Workspace, record: PointRecord, *, pinned: bool) -> None:
+    with opened(workspace, record) as repository:
+        change = repository.pin if pinned else repository.unpin
+        change(RestorePointId(record.id))
+    with workspace.catalog.writing() as session:
+        mark_point(session, record.repository_id, record.id, {"pinned": pinned})
+        trail.note(workspace, session, "restore-point.pin" if pinned else "restore-point.unpin", record.id)
+
+
+def delete(workspace: Workspace, record: PointRecord) -> int:
+    """Delete it from its repository; the bytes that garbage collection will free."""
+    identity.require(Permission.MANAGE, "delete restore points")
+    with opened(workspace, record) as repository:
+        plan = plan_prune(repository, [RestorePointId(record.id)], CancelToken())
+        execute_prune(repository, plan)
+    with workspace.catalog.writing() as session:
+        drop_points(session, record.repository_id, [record.id])
+        trail.note(workspace, session, "restore-point.delete", record.id, {"vm": record.vm_name})
+    return plan.freed_bytes

@@ -1,0 +1,121 @@
+"""``/runs``: one backup of one VM each, live while it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from vbm.catalog.runs import ENDED, RunFilter
+from vbm.security.roles import Permission
+from vbm.services import jobs, runs
+from vbm.services.documents import run_document, when
+from vbm.services.workspace import Workspace
+from vbm.web.access import needs
+from vbm.web.api.paging import Cursor, Limit, after, page
+from vbm.web.api.schemas import LogLineShown, Page, RunShown
+from vbm.web.state import Space
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+State = Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
+_LOOK_SECONDS: Final = 1.0
+
+
+@router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[RunShown])
+def list_runs(
+    space: Space,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    state: Annotated[list[State] | None, Query()] = None,
+    job: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    vm: Annotated[str, Query(max_length=400, description="Name or instance UUID.")] = "",
+) -> dict[str, Any]:
+    """The newest first."""
+    wanted = RunFilter(
+        states=state or (),
+        job_id=jobs.get(space, job).id if job else "",
+        vm=vm,
+        before=after(cursor) if cursor else "",
+        limit=limit + 1,
+    )
+    found = runs.visible(space, wanted)
+    return page(found, limit, lambda record: record.id, lambda record: run_document(record, space.clock))
+
+
+@router.get("/{run}", dependencies=[needs(Permission.SEE)], response_model=RunShown)
+def get_run(space: Space, run: str) -> dict[str, Any]:
+    """How far it is, or how it ended."""
+    return run_document(runs.get(space, run), space.clock)
+
+
+@router.post(
+    "/{run}/cancel", status_code=202, dependencies=[needs(Permission.OPERATE)], response_model=RunShown
+)
+def cancel_run(space: Space, run: str) -> dict[str, Any]:
+    """Ask it to stop: its snapshot is removed first."""
+    return run_document(runs.cancel(space, run), space.clock)
+
+
+@router.get("/{run}/log", dependencies=[needs(Permission.OPERATE)], response_model=Page[LogLineShown])
+def run_log(space: Space, run: str, limit: Limit = 1000, cursor: Cursor = "") -> dict[str, Any]:
+    """What it told, the oldest first."""
+    record = runs.get(space, run)
+    lines = runs.logs(space, record.id, after=_number(after(cursor)) if cursor else 0)[: limit + 1]
+    return page(
+        lines,
+        limit,
+        lambda line: line[0],
+        lambda line: {
+            "number": line[0],
+            "time": when(line[1].time),
+            "level": line[1].level,
+            "message": line[1].message,
+        },
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+
+
+@router.get("/{run}/events", dependencies=[needs(Permission.SEE)], response_class=EventSourceResponse)
+async def run_events(
+    request: Request,
+    space: Space,
+    run: str,
+    last_event_id: Annotated[str, Header(alias="Last-Event-ID", max_length=40)] = "",
+) -> AsyncIterator[ServerSentEvent]:
+    """The run's document whenever it changes and its log lines as they come, until it ends.
+
+    Resumes after `Last-Event-ID`: the number of the last log line that was received.
+    """
+    record = await run_in_threadpool(runs.get, space, run)
+    last = _number(last_event_id)
+    shown: dict[str, Any] | None = None
+    while not await request.is_disconnected():
+        document, lines, ended = await run_in_threadpool(_look, space, record.id, last)
+        for number, line in lines:
+            last = number
+            yield ServerSentEvent(data=line, event="log", id=str(number))
+        if document != shown:
+            shown = document
+            yield ServerSentEvent(data=document, event="run", id=str(last))
+        if ended and not lines:
+            yield ServerSentEvent(data={}, event="end", id=str(last))
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _look(
+    space: Workspace, run_id: str, last: int
+) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]], bool]:
+    record = runs.get(space, run_id)
+    lines = [
+        (number, {"time": when(line.time), "level": line.level, "message": line.message})
+        for number, line in runs.logs(space, run_id, after=last)
+    ]
+    return run_document(record, space.clock), lines, record.state in ENDED

@@ -1,0 +1,34 @@
+"""Addresses that the web may make this server call: none on this machine or link-local, unless that is allowed.
+
+The command line may add any. Source: OWASP, server-side request forgery.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from vbm.errors import NotAllowedError
+from vbm.notifications.webhook import may_be_called
+from vbm.web.options import WebOptions
+
+
+class AddressRefusedError(NotAllowedError):
+    """The web may not make this server call such an address."""
+
+    code = "address-refused"
+
+
+def check(options: WebOptions, host: str, port: int) -> None:
+    """Raises AddressRefusedError. A name that can't be resolved is left to who connects."""
+    if options.allow_loopback:
+        return
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    for *_, address in found:
+        if not may_be_called(str(address[0])):
+            raise AddressRefusedError(
+                f"{host} leads to {address[0]}, on this machine or link-local",
+                hint="add it at the command line, or set VBM_ALLOW_LOOPBACK=1 for a lab",
+            )

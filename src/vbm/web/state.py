@@ -1,0 +1,32 @@
+"""What every request finds in the application: the workspace, the options, the throttle of sign-ins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from vbm.services.sign_in import Throttle
+from vbm.services.workspace import Workspace
+from vbm.web.options import WebOptions
+
+
+@dataclass(frozen=True, slots=True)
+class WebState:
+    workspace: Workspace
+    options: WebOptions
+    throttle: Throttle = field(default_factory=Throttle)
+
+
+def state_of(request: Request) -> WebState:
+    state: WebState = request.app.state.vbm
+    return state
+
+
+def workspace_of(request: Request) -> Workspace:
+    return state_of(request).workspace
+
+
+State = Annotated[WebState, Depends(state_of)]
+Space = Annotated[Workspace, Depends(workspace_of)]
