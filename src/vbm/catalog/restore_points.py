@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Index, String, Text, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Index,
+    Integer,
+    String,
+    Text,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -123,3 +135,39 @@ def newest_points(session: Session) -> dict[str, tuple[datetime, int]]:
     """By VM: when its newest restore point was begun, and how many it has."""
     query = select(PointRow.vm_uuid, func.max(PointRow.started), func.count()).group_by(PointRow.vm_uuid)
     return {uuid: (started, int(count)) for uuid, started, count in session.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class PointSummary:
+    """The restore points of one VM, all repositories together. ``new_bytes``: what they added."""
+
+    vm_uuid: str
+    vm_name: str
+    vcenter: str
+    count: int
+    oldest: datetime
+    newest: datetime
+    new_bytes: int
+    size_bytes: int
+    pinned: int
+    verified: int
+
+
+def point_summaries(session: Session, vcenters: Sequence[str] = ()) -> list[PointSummary]:
+    """One for each VM that has a restore point, by name. ``vcenters``: names; none: all."""
+    query = select(
+        PointRow.vm_uuid,
+        func.max(PointRow.vm_name),
+        func.max(PointRow.vcenter),
+        func.count(),
+        func.min(PointRow.started),
+        func.max(PointRow.started),
+        func.sum(PointRow.new_bytes),
+        func.max(PointRow.size_bytes),
+        func.sum(cast(PointRow.pinned, Integer)),
+        func.count(PointRow.verified),
+    ).group_by(PointRow.vm_uuid)
+    if vcenters:
+        query = query.where(PointRow.vcenter.in_(vcenters))
+    rows = [PointSummary(*row[:6], *map(int, row[6:])) for row in session.execute(query)]
+    return sorted(rows, key=lambda row: (row.vm_name.casefold(), row.vm_uuid))

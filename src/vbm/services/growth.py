@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import date, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
-from vbm.catalog.restore_points import PointFilter
+from vbm.catalog.point_growth import growth_by_day, growth_by_vm
 from vbm.services import overview, points
 from vbm.services.workspace import Workspace
+
+_FARTHEST_DAYS: Final = 3650
 
 
 def document(workspace: Workspace, days: int) -> dict[str, Any]:
     """Of the last ``days`` days, as far as who asks may see."""
     now = workspace.clock.now()
-    found = points.listing(workspace, PointFilter(since=now - timedelta(days=days)))
-    by_day: dict[date, list[int]] = defaultdict(lambda: [0, 0])
-    by_vm: dict[str, list[Any]] = {}
-    for point in found:
-        day = by_day[point.started.date()]
-        day[0], day[1] = day[0] + point.new_bytes, day[1] + 1
-        vm = by_vm.setdefault(point.vm_uuid, [point.vm_name, 0, 0])
-        vm[1], vm[2] = vm[1] + point.new_bytes, vm[2] + 1
+    since, names = now - timedelta(days=days), points.vcenters_seen(workspace)
+    with workspace.catalog.reading() as session:
+        by_day = growth_by_day(session, since, names)
+        by_vm = growth_by_vm(session, since, names)
     spaces = overview.spaces(workspace)
-    rate = sum(added for added, _ in by_day.values()) // max(1, len(by_day))
+    span = (now.date() - by_day[0].date).days + 1 if by_day else 1
+    rate = sum(day.new_bytes for day in by_day) // span
     free = sum(space.free_bytes for space in spaces)
-    full = now + timedelta(days=free / rate) if rate and free and free / rate < 3650 else None
+    full = now + timedelta(days=free / rate) if rate and free and free / rate < _FARTHEST_DAYS else None
     return {
         "repositories": [
             {
@@ -38,12 +36,17 @@ def document(workspace: Workspace, days: int) -> dict[str, Any]:
             for space in spaces
         ],
         "growth": [
-            {"date": day.isoformat(), "new_bytes": added, "restore_points": count}
-            for day, (added, count) in sorted(by_day.items())
+            {"date": day.date.isoformat(), "new_bytes": day.new_bytes, "restore_points": day.restore_points}
+            for day in by_day
         ],
         "vms": [
-            {"vm_instance_uuid": uuid, "vm_name": name, "new_bytes": added, "restore_points": count}
-            for uuid, (name, added, count) in sorted(by_vm.items(), key=lambda vm: -vm[1][1])
+            {
+                "vm_instance_uuid": vm.vm_uuid,
+                "vm_name": vm.vm_name,
+                "new_bytes": vm.new_bytes,
+                "restore_points": vm.restore_points,
+            }
+            for vm in by_vm
         ],
         "new_bytes_per_day": rate,
         "full_on": full.date().isoformat() if full else None,

@@ -11,9 +11,11 @@ from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.restore_points import (
     PointFilter,
     PointRecord,
+    PointSummary,
     drop_points,
     list_points,
     mark_point,
+    point_summaries,
     points_of,
 )
 from vbm.ids import RestorePointId
@@ -27,12 +29,24 @@ from vbm.services.workspace import Workspace
 
 def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
     """The newest first, of vCenters that who asks may see."""
-    scope = identity.require(Permission.SEE).scope
-    if not scope.everything:
-        names = tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id))
-        wanted = replace(wanted, vcenters=names or ("",))
+    wanted = replace(wanted, vcenters=vcenters_seen(workspace) or wanted.vcenters)
     with workspace.catalog.reading() as session:
         return list_points(session, wanted)
+
+
+def summaries(workspace: Workspace) -> list[PointSummary]:
+    """One for each VM that has restore points, by name, of vCenters that who asks may see."""
+    names = vcenters_seen(workspace)
+    with workspace.catalog.reading() as session:
+        return point_summaries(session, names)
+
+
+def vcenters_seen(workspace: Workspace) -> tuple[str, ...]:
+    """Names of the vCenters that who asks is limited to, as filters take them; none: all."""
+    scope = identity.require(Permission.SEE).scope
+    if scope.everything:
+        return ()
+    return tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id)) or ("",)
 
 
 def get(workspace: Workspace, point_id: str, repository_id: str = "") -> PointRecord:
@@ -81,6 +95,12 @@ def _pin(workspace: Workspace, record: PointRecord, *, pinned: bool) -> None:
     with workspace.catalog.writing() as session:
         mark_point(session, record.repository_id, record.id, {"pinned": pinned})
         trail.note(workspace, session, "restore-point.pin" if pinned else "restore-point.unpin", record.id)
+
+
+def freed_bytes(workspace: Workspace, record: PointRecord) -> int:
+    """What its deletion would free: bytes that no other restore point needs. Reads every map of the repository."""
+    with opened(workspace, record) as repository:
+        return plan_prune(repository, [RestorePointId(record.id)], CancelToken()).freed_bytes
 
 
 def delete(workspace: Workspace, record: PointRecord) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from vbm.catalog.jobs import JobRecord
 from vbm.catalog.restore_points import newest_points
 from vbm.errors import NotFoundError
+from vbm.ids import VmUuid
 from vbm.services import inventory_cache, jobs
+from vbm.services.inventory_cache import Seen
 from vbm.services.workspace import Workspace
 from vbm.vsphere import preflight
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
@@ -47,7 +50,7 @@ def machines(
         by_vcenter.setdefault(job.vcenter_id, []).append(job)
     found = []
     for one in seen:
-        protecting = _protecting(one.machines, by_vcenter.get(one.vcenter.id, ()))
+        protecting = _protecting(one, by_vcenter.get(one.vcenter.id, ()))
         for vm in one.machines:
             last, count = newest.get(vm.instance_uuid, (None, 0))
             if name.casefold() not in vm.name.casefold() or protection not in {None, last is not None}:
@@ -56,16 +59,28 @@ def machines(
     return sorted(found, key=lambda machine: (machine.vm.name.casefold(), machine.vm.instance_uuid))
 
 
-def _protecting(vms: Iterable[VirtualMachine], known: Iterable[JobRecord]) -> dict[str, tuple[str, ...]]:
+_MATCHED: Final[dict[tuple[str, str], tuple[datetime, datetime, frozenset[VmUuid]]]] = {}
+
+
+def _protecting(one: Seen, known: Iterable[JobRecord]) -> dict[VmUuid, tuple[str, ...]]:
     """Names of the enabled jobs of each VM."""
-    names: dict[str, tuple[str, ...]] = {}
-    candidates = list(vms)
+    names: dict[VmUuid, tuple[str, ...]] = {}
     for job in known:
         if job.enabled:
-            chosen, _ = resolve(candidates, job)
-            for vm in chosen:
-                names[vm.instance_uuid] = (*names.get(vm.instance_uuid, ()), job.name)
+            for uuid in _matched(one, job):
+                names[uuid] = (*names.get(uuid, ()), job.name)
     return names
+
+
+def _matched(one: Seen, job: JobRecord) -> frozenset[VmUuid]:
+    """Those that the job selects; looked up again only where the inventory or the job is another."""
+    known = _MATCHED.get((one.vcenter.id, job.id))
+    if known is not None and known[:2] == (one.asked, job.updated):
+        return known[2]
+    chosen, _ = resolve(one.machines, job)
+    found = frozenset(vm.instance_uuid for vm in chosen)
+    _MATCHED[one.vcenter.id, job.id] = (one.asked, job.updated, found)
+    return found
 
 
 def machine(workspace: Workspace, given: str) -> Machine:

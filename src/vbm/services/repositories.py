@@ -25,7 +25,7 @@ from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase, WrongKeyError
 from vbm.repository.repository import Repository
 from vbm.security.roles import Permission
-from vbm.services import identity
+from vbm.services import identity, trail
 from vbm.services.workspace import Workspace
 
 _CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
@@ -116,6 +116,7 @@ def forget(workspace: Workspace, name: str) -> RepositoryRecord:
         record = repository_by_name(session, name)
         check_unused(session, f"repository {record.name}", record.id)
         delete_repository(session, record.id)
+        trail.note(workspace, session, "repository.forget", record.name)
     return record
 
 
@@ -181,6 +182,7 @@ def _remember(
     )
     with workspace.catalog.writing() as session:
         insert_repository(session, record)
+        trail.note(workspace, session, "repository.add", name, {"url": url})
     return record
 
 

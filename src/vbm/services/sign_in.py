@@ -10,6 +10,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from limits import RateLimitItemPerMinute
+from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.users import (
     UserRecord,
     WebSessionRecord,
@@ -188,3 +189,14 @@ def end_others(workspace: Workspace, user_id: str, keep: str) -> None:
     with workspace.catalog.writing() as session:
         delete_web_sessions_of(session, user_id, but=keep)
         trail.note(workspace, session, "sign-out.others", identity.current().name)
+
+
+def end_one(workspace: Workspace, user_id: str, session_id: str) -> None:
+    """Sign out one of one's own sessions. Raises UnknownNameError for a session of somebody else, or none."""
+    with workspace.catalog.writing() as session:
+        if session_id not in {record.id for record in web_sessions_of(session, user_id)}:
+            raise UnknownNameError(
+                "there is no such session of yours", hint="it may have ended: reload the page"
+            )
+        delete_web_session(session, session_id)
+        trail.note(workspace, session, "sign-out.other", identity.current().name)

@@ -92,6 +92,7 @@ def add(workspace: Workspace, new: NewVcenter, cancel: CancelToken | None = None
     )
     with workspace.catalog.writing() as database:
         insert_vcenter(database, record)
+        trail.note(workspace, database, "vcenter.add", name, {"host": host, "port": port})
     return record
 
 
@@ -146,6 +147,7 @@ def remove(workspace: Workspace, name: str) -> VcenterRecord:
         record = vcenter_by_name(session, name)
         check_unused(session, f"vCenter {record.name}", record.id)
         delete_vcenter(session, record.id)
+        trail.note(workspace, session, "vcenter.remove", record.name)
     return record
 
 

@@ -52,7 +52,7 @@ class Placement:
     notes: tuple[str, ...]
 
 
-class _Things:
+class Things:
     """The inventory without its VMs, by moref."""
 
     def __init__(self, session: Session) -> None:
@@ -100,7 +100,7 @@ class _Things:
 
 def place(session: Session, document: Mapping[str, Any], spec: RestoreSpec) -> Placement:
     """Raises PlacementError, naming what there is, and NameTakenError."""
-    things = _Things(session)
+    things = Things(session)
     was: Mapping[str, Any] = document.get("placement") or {}
     notes: list[str] = []
     datacenter = _datacenter(things, spec, was)
@@ -129,7 +129,7 @@ def wire_name(name: str) -> str:
     return name.replace("%", "%25").replace("/", "%2f").replace("\\", "%5c")
 
 
-def _datacenter(things: _Things, spec: RestoreSpec, was: Mapping[str, Any]) -> str:
+def _datacenter(things: Things, spec: RestoreSpec, was: Mapping[str, Any]) -> str:
     known = {things.stored_path(m): m for m in things.of(vim.Datacenter)}
     readable = {unescape(path): moref for path, moref in known.items()}
     if spec.datacenter:
@@ -149,7 +149,7 @@ def _datacenter(things: _Things, spec: RestoreSpec, was: Mapping[str, Any]) -> s
 
 
 def _datastore(
-    things: _Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, document: Mapping[str, Any]
+    things: Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, document: Mapping[str, Any]
 ) -> str:
     here = {things.name(m): m for m in things.of(vim.Datastore) if things.datacenter(m) == datacenter}
     if spec.datastore:
@@ -171,7 +171,7 @@ def _datastore(
 
 
 def _host_and_pool(
-    things: _Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, datastore: str
+    things: Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, datastore: str
 ) -> tuple[str, str]:
     """A host that is up and sees the datastore, and a pool of its cluster."""
     fit = [
@@ -204,18 +204,18 @@ def _host_and_pool(
     return host, things.values[owner]["resourcePool"]._moId
 
 
-def _fits(things: _Things, host: str, datastore: str) -> bool:
+def _fits(things: Things, host: str, datastore: str) -> bool:
     values = things.values[host]
     up = str(values.get("runtime.connectionState", "connected")) == "connected"
     mounted = datastore in {d._moId for d in values.get("datastore") or ()}
     return up and mounted and not values.get("runtime.inMaintenanceMode")
 
 
-def _owner(things: _Things, inside: str) -> str:
+def _owner(things: Things, inside: str) -> str:
     return next(m for m in things.upwards(inside) if isinstance(things.references[m], vim.ComputeResource))
 
 
-def _pools(things: _Things, datacenter: str) -> dict[str, str]:
+def _pools(things: Things, datacenter: str) -> dict[str, str]:
     """``cluster/Resources/pool`` → moref; a cluster's bare name for its root pool."""
     found: dict[str, str] = {}
     for moref in things.of(vim.ResourcePool):
@@ -227,7 +227,7 @@ def _pools(things: _Things, datacenter: str) -> dict[str, str]:
     return found
 
 
-def _pool(things: _Things, wanted: str, datacenter: str) -> str:
+def _pool(things: Things, wanted: str, datacenter: str) -> str:
     if not wanted:
         return ""
     pools = _pools(things, datacenter)
@@ -236,7 +236,7 @@ def _pool(things: _Things, wanted: str, datacenter: str) -> str:
     return pools[wanted.strip("/")]
 
 
-def _captured_pool(things: _Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str) -> str:
+def _captured_pool(things: Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str) -> str:
     if spec.host:
         return ""
     pools = _pools(things, datacenter)
@@ -244,7 +244,7 @@ def _captured_pool(things: _Things, spec: RestoreSpec, was: Mapping[str, Any], d
 
 
 def _folder(
-    things: _Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, notes: list[str]
+    things: Things, spec: RestoreSpec, was: Mapping[str, Any], datacenter: str, notes: list[str]
 ) -> Any:
     root = things.values[datacenter]["vmFolder"]
     below: dict[str, str] = {}
@@ -274,7 +274,7 @@ def _refuse_taken(session: Session, folder: Any, spec: RestoreSpec) -> None:
         )
 
 
-def _networks(things: _Things, spec: RestoreSpec, document: Mapping[str, Any], host: str) -> dict[int, Any]:
+def _networks(things: Things, spec: RestoreSpec, document: Mapping[str, Any], host: str) -> dict[int, Any]:
     seen = [n._moId for n in things.values[host].get("network") or ()]
     here = {things.name(moref): things.references[moref] for moref in seen if moref in things.references}
     chosen: dict[int, Any] = {}

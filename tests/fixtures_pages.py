@@ -1,0 +1,80 @@
+"""A home with something to show: a lab, backed up VMs, one that fails, one whose name is hostile, and three people."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from fixtures_jobs import MIB, JobsRig
+from vbm.lab.model import DiskSpec, MachineSpec
+from vbm.security.roles import Role
+from vbm.services import accounts, inventory_cache, jobs, sign_in
+from vbm.services.accounts import NewUser
+from vbm.web.app import create_app
+from vbm.web.options import WebOptions
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+PASSWORD = "correct horse battery 7"
+
+
+@dataclass(slots=True)
+class Browser:
+    """A signed-in client. ``csrf`` is what its forms carry."""
+
+    client: TestClient
+    csrf: str
+
+    def page(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path, headers={"accept": "text/html"}, follow_redirects=False)
+        assert answer.status_code == status, (path, answer.status_code, answer.text[:2000])
+        return answer.text
+
+    def send(self, path: str, /, **fields: str) -> str:
+        """Post a form; where it sends the browser next, or the page that answers."""
+        answer = self.client.post(
+            path,
+            data={"csrf": self.csrf, **fields},
+            headers={"origin": "http://testserver", "accept": "text/html"},
+            follow_redirects=False,
+        )
+        if answer.status_code in {302, 303}:
+            return answer.headers["location"]
+        return f"{answer.status_code} {answer.text}"
+
+
+class PagesRig(JobsRig):
+    """Its workers have stopped when it is made: nothing changes by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for name in ("web01", "db01"):
+            self.machine(name, MIB)
+        self._awkward()
+        inventory_cache.forget()
+        self.job("nightly", selection={"vms": ["web*", "db*", "<*"]}, schedule={"cron": "0 3 * * *"})
+        self.job("weekly", selection={"vms": ["half"]}, enabled=False)
+        child = self.worker()
+        jobs.run_now(self.workspace, "nightly")
+        self.ended(3)
+        self.stop(child)
+        for name, role in (("anna", Role.ADMIN), ("otto", Role.OPERATOR), ("vera", Role.VIEWER)):
+            accounts.create(self.workspace, NewUser(name, role, PASSWORD))
+        self.app = create_app(self.workspace, WebOptions(allow_loopback=True))
+
+    def _awkward(self) -> None:
+        image = self.folder / "odd.img"
+        image.write_bytes(random.Random("odd").randbytes(MIB))
+        boot, data = DiskSpec(source=image), DiskSpec(MIB, mode="independent_persistent")
+        self.lab.state.create_machine(MachineSpec(name="half", disks=(boot, data)))
+        self.lab.state.create_machine(MachineSpec(name=HOSTILE, disks=(boot,)))
+
+    def browser(self, name: str) -> Browser:
+        """Signed in as that user."""
+        user = accounts.get(self.workspace, name)
+        signed_in = sign_in.begin(self.workspace, user, "127.0.0.1", "tests")
+        client = TestClient(self.app)
+        client.cookies.set("vbm_session", signed_in.cookie)
+        return Browser(client, signed_in.session.csrf)
