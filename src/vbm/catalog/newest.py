@@ -26,7 +26,8 @@ class EndedRun:
 def newest_ends(session: Session) -> dict[str, EndedRun]:
     """By VM: its newest run that has ended. Cancelled ones say nothing of a VM and are passed over."""
     told = [state for state in ENDED if state != "cancelled"]
-    newest = select(func.max(RunRow.id)).where(RunRow.state.in_(told)).group_by(RunRow.vm_uuid)
+    ended = RunRow.state.in_(told) & (RunRow.kind == "backup")
+    newest = select(func.max(RunRow.id)).where(ended).group_by(RunRow.vm_uuid)
     query = select(
         RunRow.vm_uuid,
         RunRow.id,

@@ -27,6 +27,8 @@ from vbm.catalog.base import Base, UtcTime
 
 @dataclass(frozen=True, slots=True)
 class PointRecord:
+    """``verified``: when it was verified last, ``verified_mode`` quick or full; ``verified_good`` None: never."""
+
     id: str
     repository_id: str  # the catalog's id of the repository
     vm_uuid: str
@@ -42,6 +44,8 @@ class PointRecord:
     run_id: str
     pinned: bool = False
     verified: datetime | None = None
+    verified_mode: str = ""
+    verified_good: bool | None = None
 
 
 class PointRow(Base):
@@ -63,6 +67,8 @@ class PointRow(Base):
     run_id: Mapped[str] = mapped_column(String(60))
     pinned: Mapped[bool] = mapped_column(Boolean)
     verified: Mapped[datetime | None] = mapped_column(UtcTime)
+    verified_mode: Mapped[str] = mapped_column(String(10))
+    verified_good: Mapped[bool | None] = mapped_column(Boolean)
 
 
 def put_points(session: Session, points: Iterable[PointRecord]) -> None:
@@ -139,7 +145,10 @@ def newest_points(session: Session) -> dict[str, tuple[datetime, int]]:
 
 @dataclass(frozen=True, slots=True)
 class PointSummary:
-    """The restore points of one VM, all repositories together. ``new_bytes``: what they added."""
+    """The restore points of one VM, all repositories together. ``new_bytes``: what they added.
+
+    ``verified``: how many were found whole when they were verified last.
+    """
 
     vm_uuid: str
     vm_name: str
@@ -165,7 +174,7 @@ def point_summaries(session: Session, vcenters: Sequence[str] = ()) -> list[Poin
         func.sum(PointRow.new_bytes),
         func.max(PointRow.size_bytes),
         func.sum(cast(PointRow.pinned, Integer)),
-        func.count(PointRow.verified),
+        func.coalesce(func.sum(cast(PointRow.verified_good, Integer)), 0),
     ).group_by(PointRow.vm_uuid)
     if vcenters:
         query = query.where(PointRow.vcenter.in_(vcenters))

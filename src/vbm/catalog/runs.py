@@ -1,4 +1,5 @@
-"""Runs: one backup of one VM each. The table is the truth that people see, and the queue that workers take from.
+"""Runs: one backup, restore or verification of one VM each. The table is the truth that people see, and the queue
+that workers take from.
 
 A worker owns a run through its ``token``: taking the run over raises the token, so that a process that was thought
 dead can find out that it no longer owns it. Ids sort by time; lists page by them.
@@ -21,11 +22,15 @@ from vbm.catalog.errors import UnknownNameError
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIVE: Final = ("queued", "running")
 ENDED: Final = ("succeeded", "warning", "failed", "cancelled")
+KINDS: Final = ("backup", "restore", "verify")
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """``document`` is the job document as it was at the start. ``snapshot_state``: none, present, removed or left."""
+    """``document`` is the job document as it was at the start, ``parameters`` what a restore or verification is asked.
+
+    ``job_id`` is empty where no job asked for it. ``snapshot_state``: none, present, removed or left.
+    """
 
     id: str
     execution_id: str
@@ -60,6 +65,17 @@ class RunRecord:
     snapshot_state: str = "none"
     warnings: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
+    kind: str = "backup"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other such run of the VM may go on beside it: it works on the VM itself."""
+        return self.kind == "backup" or bool(self.parameters.get("in_place"))
+
+    @property
+    def uses_vcenter(self) -> bool:
+        return self.kind != "verify"
 
 
 class RunRow(Base):
@@ -74,7 +90,7 @@ class RunRow(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     execution_id: Mapped[str] = mapped_column(String(40))
-    job_id: Mapped[str] = mapped_column(String(40))
+    job_id: Mapped[str | None] = mapped_column(String(40))
     job_name: Mapped[str] = mapped_column(String(200))
     vm_uuid: Mapped[str] = mapped_column(String(64))
     vm_name: Mapped[str] = mapped_column(Text)
@@ -105,6 +121,8 @@ class RunRow(Base):
     snapshot_state: Mapped[str] = mapped_column(String(20))
     warnings: Mapped[list[str]] = mapped_column(JSON)
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    kind: Mapped[str] = mapped_column(String(20))
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 _TUPLES: Final = ("datastores", "warnings")
@@ -112,6 +130,7 @@ _TUPLES: Final = ("datastores", "warnings")
 
 def _record(row: RunRow) -> RunRecord:
     values: dict[str, Any] = {slot: getattr(row, slot) for slot in RunRecord.__dataclass_fields__}
+    values["job_id"] = values["job_id"] or ""
     return RunRecord(**values | {name: tuple(values[name]) for name in _TUPLES})
 
 
@@ -119,6 +138,7 @@ def insert_runs(session: Session, records: Iterable[RunRecord]) -> None:
     """Store new runs."""
     for record in records:
         values = {slot: getattr(record, slot) for slot in RunRecord.__dataclass_fields__}
+        values["job_id"] = values["job_id"] or None
         session.add(RunRow(**values | {name: list(values[name]) for name in _TUPLES}))
     session.flush()
 
@@ -153,6 +173,7 @@ class RunFilter:
     before: str = ""
     limit: int = 100
     vcenters: Sequence[str] = ()
+    kinds: Sequence[str] = ()
 
 
 def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
@@ -169,6 +190,8 @@ def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
         query = query.where(RunRow.execution_id == wanted.execution_id)
     if wanted.vcenters:
         query = query.where(RunRow.vcenter_id.in_(wanted.vcenters))
+    if wanted.kinds:
+        query = query.where(RunRow.kind.in_(wanted.kinds))
     if wanted.before:
         query = query.where(RunRow.id < wanted.before)
     return [_record(row) for row in session.scalars(query.order_by(RunRow.id.desc()).limit(wanted.limit))]
@@ -239,9 +262,10 @@ def prune_runs(session: Session, before: datetime) -> None:
 def run_ends(
     session: Session, first: datetime, last: datetime, vcenters: Sequence[str] = ()
 ) -> list[tuple[str, datetime]]:
-    """(state, when it was queued) of every ended run that was queued from ``first`` until ``last``."""
+    """(state, when it was queued) of every ended backup that was queued from ``first`` until ``last``."""
     span = (RunRow.id >= f"{first:%Y%m%dT%H%M%S}") & (RunRow.id < f"{last:%Y%m%dT%H%M%S}")
-    query = select(RunRow.state, RunRow.created).where(span, RunRow.state.in_(ENDED))
+    ended = RunRow.state.in_(ENDED) & (RunRow.kind == "backup")
+    query = select(RunRow.state, RunRow.created).where(span, ended)
     if vcenters:
         query = query.where(RunRow.vcenter_id.in_(vcenters))
     return [(state, created) for state, created in session.execute(query)]

@@ -1,4 +1,4 @@
-"""``vbm run``: what jobs have done and are doing."""
+"""``vbm run``: backups, restores and verifications that workers have done and are doing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vbm.catalog.runs import ENDED, LIVE, RunFilter, RunRecord
+from vbm.catalog.runs import ENDED, KINDS, LIVE, RunFilter, RunRecord
 from vbm.cli import output
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc
@@ -37,6 +37,7 @@ def list_(
         list[str] | None,
         typer.Option(metavar="STATE", help="queued, running, succeeded, warning, failed, cancelled."),
     ] = None,
+    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="backup, restore, verify.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="At most so many.")] = 50,
     before: Annotated[str, typer.Option(metavar="ID", help="Older than this run: the next page.")] = "",
     as_json: Json = False,
@@ -46,9 +47,18 @@ def list_(
     unknown = [s for s in state or () if s not in (*LIVE, *ENDED)]
     if unknown:
         raise InputError(f"there is no state {unknown[0]!r}", hint=f"use {', '.join((*LIVE, *ENDED))}")
+    unknown = [k for k in kind or () if k not in KINDS]
+    if unknown:
+        raise InputError(f"there is no kind {unknown[0]!r}", hint=f"use {', '.join(KINDS)}")
     with Workspace.from_environment() as workspace:
-        job_id = runs.job_id_of(workspace, job) if job else ""
-        wanted = RunFilter(states=state or (), job_id=job_id, vm=vm or "", before=before, limit=limit)
+        wanted = RunFilter(
+            states=state or (),
+            kinds=kind or (),
+            job_id=runs.job_id_of(workspace, job) if job else "",
+            vm=vm or "",
+            before=before,
+            limit=limit,
+        )
         found = runs.listing(workspace, wanted)
     if as_json:
         output.document([run_document(record) for record in found])
@@ -74,7 +84,8 @@ def show(run_id: RunId, as_json: Json = False, utc: Utc = False) -> None:
         ]
     facts += [
         ("Run", record.id),
-        ("Job", record.job_name),
+        ("Kind", record.kind),
+        ("Job", record.job_name or "–"),
         ("VM", record.vm_name),
         ("State", record.state),
         ("Phase", record.phase or "–"),
@@ -147,7 +158,7 @@ def show_runs(found: Sequence[RunRecord], *, utc: bool) -> None:
         [
             (
                 record.id,
-                record.job_name,
+                record.job_name or f"({record.kind})",
                 record.vm_name,
                 record.state if record.state != "running" else f"running: {record.phase}",
                 _amount(record),

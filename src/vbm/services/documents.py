@@ -41,8 +41,9 @@ def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any
     error = {"code": record.error_code, "message": record.error_message, "hint": record.error_hint}
     return {
         "id": record.id,
-        "job_id": record.job_id,
-        "job": record.job_name,
+        "kind": record.kind,
+        "job_id": record.job_id or None,
+        "job": record.job_name or None,
         "execution_id": record.execution_id,
         "vm": record.vm_name,
         "vm_instance_uuid": record.vm_uuid,
@@ -63,6 +64,7 @@ def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any
         "cancel_requested": record.cancel_requested_at is not None,
         "warnings": list(record.warnings),
         "result": record.result or None,
+        "parameters": record.parameters or None,
     }
 
 
@@ -115,6 +117,11 @@ def channel_document(record: ChannelRecord) -> dict[str, Any]:
     }
 
 
+def verified_document(time: datetime | None, mode: str, *, good: bool) -> dict[str, Any] | None:
+    """How a restore point was found when it was verified last; None where it never was."""
+    return {"time": rfc3339(time), "mode": mode, "good": good} if time else None
+
+
 def point_document(record: PointRecord, repository: str = "") -> dict[str, Any]:
     """A restore point as the catalog knows it."""
     return {
@@ -132,6 +139,6 @@ def point_document(record: PointRecord, repository: str = "") -> dict[str, Any]:
         "new_bytes": record.new_bytes,
         "job_id": record.job_id or None,
         "run_id": record.run_id,
-        "verified": when(record.verified),
+        "verified": verified_document(record.verified, record.verified_mode, good=bool(record.verified_good)),
         "pinned": record.pinned,
     }

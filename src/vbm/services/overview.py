@@ -88,10 +88,10 @@ def dashboard(workspace: Workspace) -> Dashboard:
 
 
 def _still_failed(recent: list[RunRecord]) -> list[RunRecord]:
-    """The last run of each VM and job of a day, where it failed."""
-    last: dict[tuple[str, str], RunRecord] = {}
+    """The last run of each kind, VM and job of a day, where it failed."""
+    last: dict[tuple[str, str, str], RunRecord] = {}
     for record in recent:  # the newest first
-        last.setdefault((record.job_id, record.vm_uuid), record)
+        last.setdefault((record.kind, record.job_id, record.vm_uuid), record)
     return [record for record in last.values() if record.state == "failed"]
 
 

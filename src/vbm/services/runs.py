@@ -74,7 +74,7 @@ def cancel(workspace: Workspace, run_id: str) -> RunRecord:
         trail.note(workspace, session, "run.cancel", record.id, {"vm": record.vm_name})
         after = find_run(session, record.id)
         assert after is not None  # noqa: S101 - read above
-        if after.state in ENDED and find_job(session, after.job_id) is not None:
+        if after.state in ENDED and after.job_id and find_job(session, after.job_id) is not None:
             note_ended(session, after.job_id, after.state, now)
     return after
 

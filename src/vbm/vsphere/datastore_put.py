@@ -12,7 +12,7 @@ from vbm.units import MIB
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.faults import BusyError, ConnectionLostError, NoSpaceError, translate
 from vbm.vsphere.session import Session
-from vbm.vsphere.transports.patience import Patience, answer
+from vbm.vsphere.transports.patience import Patience, answer, cut_off_on_cancel
 
 _IDLE_SECONDS: Final = 180.0
 _BUSY: Final = frozenset({429, 502, 503, 504})
@@ -53,7 +53,10 @@ def put(
         "Content-Length": str(size_bytes),
     }
     try:
-        status = _send(session, connection, path.url(datacenter), headers, _checked(parts, cancel), cancel)
+        with cut_off_on_cancel(connection, cancel):
+            status = _send(
+                session, connection, path.url(datacenter), headers, _checked(parts, cancel), cancel
+            )
     finally:
         connection.close()
     if status in (200, 201, 204):

@@ -18,7 +18,7 @@ from vbm.vsphere.faults import BusyError, ConnectionLostError, translate
 from vbm.vsphere.nfc_lease import LeaseAddress, LeaseDevice, LeaseFailedError, NfcLease
 from vbm.vsphere.restore_spec import UploadDamagedError
 from vbm.vsphere.session import Session
-from vbm.vsphere.transports.patience import Patience, answer
+from vbm.vsphere.transports.patience import Patience, answer, cut_off_on_cancel
 
 _STREAM_TYPE: Final = "application/x-vnd.vmware-streamVmdk"
 _PIECE_BYTES: Final = 4 * MIB
@@ -66,7 +66,8 @@ def upload(
     connection = session.http_connection(address.host, address.port, thumbprint=address.thumbprint)
     body = _Body(reader, on_bytes, cancel, lease)
     try:
-        status = _post(session, connection, address, body, cancel)
+        with cut_off_on_cancel(connection, cancel):
+            status = _post(session, connection, address, body, cancel)
     finally:
         connection.close()
     where = f"{address.host}:{address.port}"

@@ -20,7 +20,7 @@ class Reach:
     repositories: frozenset[str] = frozenset()
 
     def covers(self, run: RunRecord) -> bool:
-        return (not self.vcenters or run.vcenter_id in self.vcenters) and (
+        return (not self.vcenters or not run.uses_vcenter or run.vcenter_id in self.vcenters) and (
             not self.repositories or run.repository_id in self.repositories
         )
 
@@ -40,21 +40,21 @@ def choose(
 class _Count:
     def __init__(self, running: Sequence[RunRecord]) -> None:
         self.total = len(running)
-        self.vms = {(run.vcenter_id, run.vm_uuid) for run in running}
+        self.vms = {(run.vcenter_id, run.vm_uuid) for run in running if run.is_alone}
         self.jobs = Counter(run.job_id for run in running)
-        self.vcenters = Counter(run.vcenter_id for run in running)
+        self.vcenters = Counter(run.vcenter_id for run in running if run.uses_vcenter)
         self.repositories = Counter(run.repository_id for run in running)
         self.datastores = Counter((run.vcenter_id, name) for run in running for name in run.datastores)
 
     def admits(self, run: RunRecord, limits: Preferences, now: datetime) -> bool:
-        if (run.vcenter_id, run.vm_uuid) in self.vms:
+        if run.is_alone and (run.vcenter_id, run.vm_uuid) in self.vms:
             return False
         if not _below(self.total, limits.max_runs):
             return False
         parallel = int(run.document["limits"]["parallel_vms"])
         within = (
             _below(self.jobs[run.job_id], parallel)
-            and _below(self.vcenters[run.vcenter_id], limits.max_runs_per_vcenter)
+            and (not run.uses_vcenter or _below(self.vcenters[run.vcenter_id], limits.max_runs_per_vcenter))
             and _below(self.repositories[run.repository_id], limits.max_runs_per_repository)
             and all(
                 _below(self.datastores[run.vcenter_id, name], limits.max_runs_per_datastore)

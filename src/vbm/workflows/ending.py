@@ -13,6 +13,8 @@ from vbm.workflows.outbox import emit
 
 Document = dict[str, Any]
 _EVENTS = {"succeeded": EventKind.SUCCESS, "warning": EventKind.WARNING, "failed": EventKind.FAILURE}
+_NOUNS = {"backup": "The backup of", "restore": "The restore of", "verify": "The verification of"}
+_DONE = {"backup": "was backed up", "restore": "was restored", "verify": "was verified"}
 
 
 def finish(live: LiveRun, outcome: Document) -> Document:
@@ -33,7 +35,8 @@ def finish(live: LiveRun, outcome: Document) -> Document:
         if error is not None:
             values |= {f"error_{part}": error[part] for part in ("code", "message", "hint")}
         change_run(session, live.run.id, live.token, values)
-        note_ended(session, live.run.job_id, state, now)
+        if live.run.job_id:
+            note_ended(session, live.run.job_id, state, now)
         if state in _EVENTS:
             emit(session, _event(row, state, error, warnings), live.run.document)
     return {"state": state}
@@ -54,24 +57,40 @@ def _event(row: RunRow, state: str, error: Document | None, warnings: list[str])
     assert row.finished is not None  # noqa: S101 - just written
     seconds = (row.finished - (row.started or row.created)).total_seconds()
     if error is not None:
-        message, remedy = f"The backup of {row.vm_name} failed: {error['message']}", error["hint"]
+        message, remedy = f"{_NOUNS[row.kind]} {row.vm_name} failed: {error['message']}", error["hint"]
     elif warnings:
-        message, remedy = f"{row.vm_name} was backed up, but: {warnings[0]}", ""
+        message, remedy = f"{row.vm_name} {_DONE[row.kind]}, but: {warnings[0]}", ""
     else:
-        message, remedy = f"{row.vm_name} was backed up in {format_duration(seconds)}.", ""
-    facts = [("Duration", format_duration(seconds)), ("Snapshot", row.snapshot_state)]
-    if row.result:
-        read, new = row.result["bytes_read"], row.result["bytes_new"]
-        facts += [("Read", format_size(read)), ("New", format_size(new))]
-        facts.append(("Restore point", row.restore_point_id))
+        message, remedy = f"{row.vm_name} {_DONE[row.kind]} in {format_duration(seconds)}.", ""
+    facts = [("Duration", format_duration(seconds)), *_facts(row)]
     facts += [("Warning", warning) for warning in warnings[1:5]]
     return Event(
-        kind=_EVENTS[state],
+        kind=EventKind.VERIFY_FAILED if (row.kind, state) == ("verify", "failed") else _EVENTS[state],
         message=message,
         time=row.finished,
         job=row.job_name,
         vm=row.vm_name,
         run_id=row.id,
+        about="" if row.kind == "backup" else row.restore_point_id,
         remedy=remedy,
         facts=tuple(facts),
     )
+
+
+def _facts(row: RunRow) -> list[tuple[str, str]]:
+    """What people want to know of it besides."""
+    if row.kind == "backup":
+        facts = [("Snapshot", row.snapshot_state)]
+        if row.result:
+            read, new = row.result["bytes_read"], row.result["bytes_new"]
+            facts += [("Read", format_size(read)), ("New", format_size(new))]
+            facts.append(("Restore point", row.restore_point_id))
+        return facts
+    facts = [("Restore point", row.restore_point_id)]
+    if row.kind == "restore":
+        facts.append(
+            ("Restored", "in place" if row.parameters["in_place"] else f"as {row.parameters['name']}")
+        )
+    else:
+        facts.append(("Verified", row.parameters["mode"]))
+    return facts

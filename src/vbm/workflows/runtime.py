@@ -12,10 +12,15 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from vbm.catalog.engine import parse_url
 from vbm.settings import Settings
-from vbm.workflows import backup
+from vbm.workflows import backup, restore, verify
 
 # Bump only when steps are added, removed or put in another order: runs of another version are not gone on with.
 APPLICATION_VERSION: Final = "1"
+_WORKFLOWS: Final = {
+    "backup": backup.backup_run,
+    "restore": restore.restore_run,
+    "verify": verify.verify_run,
+}
 _POLL_SECONDS: Final = 0.5
 _THREADS: Final = 64
 _AT_ONCE: Final = 500
@@ -60,12 +65,12 @@ class Runtime:
         DBOS.register_queue(queue, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update")
         return cls(queue)
 
-    def execute(self, run_id: str, attempts: int, wait_seconds: float) -> bool:
+    def execute(self, run_id: str, kind: str, attempts: int, wait_seconds: float) -> bool:
         """Start the run's workflow here, or go on with it here; False where it has ended before."""
         status = DBOS.get_workflow_status(run_id)
         if status is None:
             with SetWorkflowID(run_id):
-                DBOS.start_workflow(backup.backup_run, run_id, attempts, wait_seconds)
+                DBOS.start_workflow(_WORKFLOWS[kind], run_id, attempts, wait_seconds)
             return True
         if status.status in {"PENDING", "ENQUEUED", "DELAYED"}:
             DBOS.resume_workflow(run_id, queue_name=self.queue)

@@ -54,6 +54,13 @@ class RowProgress:
             self._values["bytes_done"] = sum(self._done.values())
         points.reach("advance")
 
+    def begin_anew(self) -> None:
+        """An attempt that does everything again counts from zero."""
+        with self._lock:
+            self._totals.clear()
+            self._done.clear()
+            self._values |= {"bytes_total": 0, "bytes_done": 0}
+
     def note(self, message: str) -> None:
         self._say("info", message)
 

@@ -206,7 +206,8 @@ class Worker:
         OWNED.add(live)
         retries = run.document["retries"]
         try:
-            begun = runtime.execute(run.id, int(retries["attempts"]), float(retries["wait_seconds"]))
+            attempts, wait_seconds = int(retries["attempts"]), float(retries["wait_seconds"])
+            begun = runtime.execute(run.id, run.kind, attempts, wait_seconds)
         except BaseException:
             OWNED.end(run.id)
             with self._doors.catalog.writing() as session:
@@ -225,7 +226,7 @@ class Worker:
             "finished": self._doors.clock.now(),
             "error_code": "given-up",
             "error_message": "the run was interrupted too often and is given up",
-            "error_hint": "its snapshot is being removed; look for what ends the worker",
+            "error_hint": "what it has made in vSphere is being removed; look for what ends the worker",
         }
         with self._doors.catalog.writing() as session:
             change_run(session, run.id, token, values)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -52,6 +54,33 @@ def answer(connection: http.client.HTTPSConnection, patience: Patience) -> http.
     """The answer to a request that was sent."""
     connection.response_class = partial(_Answer, patience)  # type: ignore[assignment]
     return connection.getresponse()
+
+
+@contextmanager
+def cut_off_on_cancel(connection: http.client.HTTPSConnection, cancel: CancelToken) -> Iterator[None]:
+    """A cancel ends the connection within a turn, also under a send that the host does not take.
+
+    Raises CancelledError instead of whatever that breaks.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(TURN_SECONDS):
+            if cancel.cancelled and connection.sock is not None:
+                with suppress(OSError):  # the plain socket's: the TLS state belongs to the sending thread
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+                return
+
+    watcher = threading.Thread(target=watch, name="cut-off", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Exception:
+        cancel.check()
+        raise
+    finally:
+        over.set()
+        watcher.join()
 
 
 class _Answer(http.client.HTTPResponse):

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
 
-from vbm.catalog.restore_points import PointFilter
+from vbm.catalog.restore_points import PointFilter, PointRecord
+from vbm.catalog.runs import RunRecord
 from vbm.security.roles import Permission
-from vbm.services import points, repositories
-from vbm.services.documents import point_document
+from vbm.services import point_runs, points, repositories
+from vbm.services.documents import point_document, run_document
 from vbm.services.workspace import Workspace
+from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.web.access import needs
 from vbm.web.api.paging import Cursor, Limit, after, page
-from vbm.web.api.schemas import Page
+from vbm.web.api.schemas import Given, Page, RunShown, Text
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/backups", tags=["backups"])
+
+
+class VerdictShown(BaseModel):
+    """How it was found when it was verified last."""
+
+    time: str
+    mode: Literal["quick", "full"]
+    good: bool
 
 
 class PointShown(BaseModel):
@@ -36,12 +46,49 @@ class PointShown(BaseModel):
     consistency: str
     size_bytes: int
     new_bytes: int
-    verified: str | None
+    verified: VerdictShown | None
     pinned: bool
 
 
 class Freed(BaseModel):
     freed_bytes: int
+
+
+class VerifyGiven(Given):
+    """``full`` reads every byte back; ``quick`` looks that everything is there. ``repository_id``: id or name."""
+
+    mode: Literal["quick", "full"] = "full"
+    repository_id: Text = ""
+
+
+class RestoreGiven(Given):
+    """As a new VM of that ``name``, or ``in_place``. What is left out is as it was when the VM was backed up.
+
+    ``vcenter_id`` and ``repository_id`` are ids or names. ``network``: name then → name now, ``-`` leaves it out.
+    """
+
+    name: Annotated[str, Field(max_length=80)] = ""
+    in_place: bool = False
+    vcenter_id: Text = ""
+    datastore: Text = ""
+    host: Text = ""
+    folder: Text = ""
+    resource_pool: Text = ""
+    network: dict[Text, Text] = Field(default_factory=dict)
+    power_on: bool = False
+    repository_id: Text = ""
+
+    def spec(self) -> RestoreSpec:
+        return RestoreSpec(
+            name=self.name,
+            in_place=self.in_place,
+            datastore=self.datastore,
+            host=self.host,
+            folder=self.folder,
+            resource_pool=self.resource_pool,
+            network_map=self.network,
+            power_on=self.power_on,
+        )
 
 
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[PointShown])
@@ -100,3 +147,30 @@ def unpin_backup(space: Space, backup: str) -> dict[str, Any]:
 def delete_backup(space: Space, backup: str) -> dict[str, int]:
     """Delete it; its space comes back with the next garbage collection."""
     return {"freed_bytes": points.delete(space, points.get(space, backup))}
+
+
+@router.post(
+    "/{backup}/verify", status_code=202, dependencies=[needs(Permission.OPERATE)], response_model=RunShown
+)
+def verify_backup(space: Space, backup: str, given: VerifyGiven, response: Response) -> dict[str, Any]:
+    """Have a worker verify it; the run tells how far it is and what it found."""
+    run = point_runs.verify(space, _point(space, backup, given.repository_id), given.mode)
+    return _started(space, run, response)
+
+
+@router.post(
+    "/{backup}/restore", status_code=202, dependencies=[needs(Permission.OPERATE)], response_model=RunShown
+)
+def restore_backup(space: Space, backup: str, given: RestoreGiven, response: Response) -> dict[str, Any]:
+    """Have a worker restore the whole VM. In place only an administrator may."""
+    record = _point(space, backup, given.repository_id)
+    return _started(space, point_runs.restore(space, record, given.vcenter_id, given.spec()), response)
+
+
+def _point(space: Workspace, backup: str, repository: str) -> PointRecord:
+    return points.get(space, backup, repositories.get(space, repository).id if repository else "")
+
+
+def _started(space: Workspace, run: RunRecord, response: Response) -> dict[str, Any]:
+    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return run_document(run, space.clock)

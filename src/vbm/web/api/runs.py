@@ -1,4 +1,4 @@
-"""``/runs``: one backup of one VM each, live while it goes."""
+"""``/runs``: one backup, restore or verification of one VM each, live while it goes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vbm.web.api.schemas import LogLineShown, Page, RunShown
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/runs", tags=["runs"])
+Kind = Literal["backup", "restore", "verify"]
 State = Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
 _LOOK_SECONDS: Final = 1.0
 
@@ -28,15 +29,18 @@ _LOOK_SECONDS: Final = 1.0
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[RunShown])
 def list_runs(
     space: Space,
+    *,
     limit: Limit = 100,
     cursor: Cursor = "",
     state: Annotated[list[State] | None, Query()] = None,
+    kind: Annotated[list[Kind] | None, Query()] = None,
     job: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
     vm: Annotated[str, Query(max_length=400, description="Name or instance UUID.")] = "",
 ) -> dict[str, Any]:
     """The newest first."""
     wanted = RunFilter(
         states=state or (),
+        kinds=kind or (),
         job_id=jobs.get(space, job).id if job else "",
         vm=vm,
         before=after(cursor) if cursor else "",
@@ -56,7 +60,7 @@ def get_run(space: Space, run: str) -> dict[str, Any]:
     "/{run}/cancel", status_code=202, dependencies=[needs(Permission.OPERATE)], response_model=RunShown
 )
 def cancel_run(space: Space, run: str) -> dict[str, Any]:
-    """Ask it to stop: its snapshot is removed first."""
+    """Ask it to stop: its snapshot, or what a restore has half made, is removed first."""
     return run_document(runs.cancel(space, run), space.clock)
 
 

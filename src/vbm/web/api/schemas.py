@@ -144,13 +144,14 @@ class Failure(BaseModel):
 
 
 class RunShown(BaseModel):
-    """One backup of one VM."""
+    """One backup, restore or verification of one VM."""
 
     model_config = ConfigDict(extra="allow")
 
     id: str
-    job_id: str
-    job: str
+    kind: Literal["backup", "restore", "verify"]
+    job_id: str | None
+    job: str | None
     vm: str
     state: Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
     phase: str | None
