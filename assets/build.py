@@ -27,7 +27,17 @@ ICONS = (
     *("dashboard", "server-2", "calendar-event", "player-play", "history", "database", "chart-bar", "bell"),
     *("users", "list-check", "settings", "camera", "search", "sun", "moon", "logout", "plus", "check", "x"),
     *("alert-triangle", "alert-circle", "circle-check", "circle-x", "clock", "loader-2", "pin", "trash"),
-    *("copy", "keyboard", "cloud", "shield-check", "shield-off", "player-stop", "key", "device-floppy", "user"),
+    *(
+        "copy",
+        "keyboard",
+        "cloud",
+        "shield-check",
+        "shield-off",
+        "player-stop",
+        "key",
+        "device-floppy",
+        "user",
+    ),
 )
 
 
@@ -57,7 +67,9 @@ def sprite(icons: Path) -> str:
 
 def lock() -> None:
     """Take the versions of package.json into the lock file: with hashes, without addresses."""
-    subprocess.run([*npm(), "install", "--package-lock-only", "--no-audit", "--no-fund"], cwd=HERE, check=True)
+    subprocess.run(
+        [*npm(), "install", "--package-lock-only", "--no-audit", "--no-fund"], cwd=HERE, check=True
+    )
     path = HERE / "package-lock.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     for package in document["packages"].values():

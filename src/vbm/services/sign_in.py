@@ -121,7 +121,7 @@ def sign_in(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> Signe
     known = user is not None and user.source == "local"
     right = matches(attempt.password, user.password_hash if user is not None and known else "")
     if user is None or not right or user.disabled:
-        _failed(workspace, attempt, throttle)
+        refuse(workspace, attempt, throttle)
         raise SignInError("the name or the password is wrong", hint="after ten failures wait five minutes")
     if user.has_second_factor:
         if not attempt.code:
@@ -129,12 +129,13 @@ def sign_in(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> Signe
                 "a code of the second factor is needed", hint="type the six digits of your app"
             )
         if not second_factor.accept(workspace, user, attempt.code):
-            _failed(workspace, attempt, throttle)
+            refuse(workspace, attempt, throttle)
             raise SignInError("the code is wrong or was used already", hint="wait for the next code")
     return begin(workspace, user, attempt.address, attempt.agent)
 
 
-def _failed(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> None:
+def refuse(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> None:
+    """Count a failure and note it in the trail."""
     throttle.failed(attempt)
     with identity.acting(replace(identity.NOBODY, source=attempt.address)):
         trail.refused(workspace, "sign-in", attempt.name.strip()[:200], SignInError.code)
@@ -176,6 +177,12 @@ def sign_out(workspace: Workspace, session_id: str) -> None:
     with workspace.catalog.writing() as session:
         delete_web_session(session, session_id)
         trail.note(workspace, session, "sign-out", identity.current().name)
+
+
+def end_cookie(workspace: Workspace, cookie: str) -> None:
+    """The session of that cookie ends, if there is one: its browser has another now."""
+    with workspace.catalog.writing() as session:
+        delete_web_session(session, kept(cookie))
 
 
 def sessions(workspace: Workspace, user_id: str) -> list[WebSessionRecord]:
