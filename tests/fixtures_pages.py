@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 
 from fastapi.testclient import TestClient
@@ -20,6 +22,31 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PASSWORD = "correct horse battery 7"
 
 
+class _Strict(HTMLParser):
+    """Collects what a strict page must not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        own = all(
+            not re.match(r"(?:[a-z+]+:)?//|javascript:", given.get(name, ""), re.IGNORECASE)
+            for name in ("src", "href", "action", "formaction")
+        )
+        inline = any(name == "style" or name.startswith("on") for name in given)
+        if inline or not own or tag in {"style", "base"} or (tag == "script" and "src" not in given):
+            self.wrong.append(f"<{tag} {given}>")
+
+
+def wrong_in(text: str) -> list[str]:
+    """Tags with inline script or style, or that lead to other servers."""
+    parser = _Strict()
+    parser.feed(text)
+    return parser.wrong
+
+
 @dataclass(slots=True)
 class Browser:
     """A signed-in client. ``csrf`` is what its forms carry."""
@@ -29,7 +56,11 @@ class Browser:
 
     def page(self, path: str, status: int = 200) -> str:
         answer = self.client.get(path, headers={"accept": "text/html"}, follow_redirects=False)
-        assert answer.status_code == status, (path, answer.status_code, answer.text[:2000])
+        assert answer.status_code == status, (
+            path,
+            answer.status_code,
+            re.sub(r"<[^>]*>|\s+", " ", answer.text)[-600:],
+        )
         return answer.text
 
     def send(self, path: str, /, **fields: str) -> str:

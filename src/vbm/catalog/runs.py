@@ -174,6 +174,8 @@ class RunFilter:
     limit: int = 100
     vcenters: Sequence[str] = ()
     kinds: Sequence[str] = ()
+    since: datetime | None = None  # when it was queued
+    until: datetime | None = None
 
 
 def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
@@ -194,6 +196,10 @@ def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
         query = query.where(RunRow.kind.in_(wanted.kinds))
     if wanted.before:
         query = query.where(RunRow.id < wanted.before)
+    if wanted.since is not None:
+        query = query.where(RunRow.id >= f"{wanted.since:%Y%m%dT%H%M%S}")
+    if wanted.until is not None:
+        query = query.where(RunRow.id < f"{wanted.until:%Y%m%dT%H%M%S}")
     return [_record(row) for row in session.scalars(query.order_by(RunRow.id.desc()).limit(wanted.limit))]
 
 

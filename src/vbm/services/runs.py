@@ -105,3 +105,8 @@ def ends(workspace: Workspace, first: datetime, last: datetime) -> list[tuple[st
     scope = identity.require(Permission.SEE).scope
     with workspace.catalog.reading() as session:
         return run_ends(session, first, last, tuple(scope.vcenters))
+
+
+def between(workspace: Workspace, first: datetime, last: datetime, limit: int = 5000) -> list[RunRecord]:
+    """Those queued from ``first`` until ``last``, the newest first, of vCenters that who asks may see."""
+    return visible(workspace, RunFilter(since=first, until=last, limit=limit))

@@ -1,0 +1,208 @@
+"""``/users`` and ``/api-keys``: who may do what; for administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from vbm.errors import InputError, VbmError
+from vbm.security.roles import Permission, Role
+from vbm.services import accounts, api_keys, second_factor, vcenters
+from vbm.services.accounts import NewUser
+from vbm.services.api_keys import NewApiKey
+from vbm.services.workspace import Workspace
+from vbm.web.access import needs
+from vbm.web.pages import account
+from vbm.web.pages.show import Fields, Form, again, back, page
+from vbm.web.state import Space
+
+router = APIRouter()
+_MANAGE = [needs(Permission.MANAGE)]
+ROLES: Final = (
+    ("viewer", "Viewer", "Sees jobs, runs, VMs and restore points; changes nothing."),
+    ("operator", "Operator", "Also starts and cancels runs, verifies, restores as a new VM."),
+    ("admin", "Administrator", "Also changes jobs, deletes, restores in place, manages everything."),
+)
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError as error:
+        raise InputError(f"there is no role {text!r}", hint=f"use {', '.join(Role)}") from error
+
+
+def _several(fields: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
+    return tuple(value for field, value in fields if field == name and value)
+
+
+def _vcenters(space: Workspace) -> dict[str, str]:
+    return {record.id: record.name for record in vcenters.listing(space)}
+
+
+@router.get("/users", dependencies=_MANAGE)
+def list_users(request: Request, space: Space) -> Response:
+    """Users and keys: everybody and everything that can sign in."""
+    users = accounts.listing(space)
+    return page(
+        request,
+        "people/list.html",
+        users=users,
+        keys=api_keys.listing(space),
+        by_id={user.id: user.name for user in users},
+        vcenters=_vcenters(space),
+        roles={key: title for key, title, _ in ROLES},
+        now=space.clock.now(),
+    )
+
+
+@router.get("/users/new", dependencies=_MANAGE)
+def ask_new_user(request: Request, space: Space) -> Response:
+    given = {"name": "", "role": "viewer", "vcenters": ()}
+    return page(request, "people/new_user.html", given=given, roles=ROLES, vcenters=_vcenters(space))
+
+
+@router.post("/users/new", dependencies=_MANAGE)
+def create_user(request: Request, space: Space, form: Form, fields: Fields) -> Response:
+    limited = _several(fields, "vcenter")
+    try:
+        _same(form)
+        new = NewUser(form.get("name", ""), _role(form.get("role", "")), form.get("password", ""), limited)
+        record = accounts.create(space, new)
+    except VbmError as error:
+        given = {"name": form.get("name", ""), "role": form.get("role", ""), "vcenters": limited}
+        return again(
+            request, "people/new_user.html", error, given=given, roles=ROLES, vcenters=_vcenters(space)
+        )
+    return back(f"/users/{record.id}", "user-created")
+
+
+def _same(form: Form) -> None:
+    if form.get("password", "") != form.get("repeated", ""):
+        raise InputError("the two passwords are not the same", hint="type it twice")
+
+
+def _user_page(request: Request, space: Workspace, user: str, error: VbmError | None = None) -> Response:
+    context: dict[str, Any] = {
+        "user": accounts.get(space, user),
+        "roles": ROLES,
+        "vcenters": _vcenters(space),
+        "now": space.clock.now(),
+    }
+    if error is not None:
+        return again(request, "people/user.html", error, **context)
+    return page(request, "people/user.html", **context)
+
+
+@router.get("/users/{user}", dependencies=_MANAGE)
+def show_user(request: Request, space: Space, user: str) -> Response:
+    return _user_page(request, space, user)
+
+
+@router.post("/users/{user}/role", dependencies=_MANAGE)
+def set_role(request: Request, space: Space, user: str, form: Form, fields: Fields) -> Response:
+    try:
+        accounts.set_role(space, user, _role(form.get("role", "")), _several(fields, "vcenter"))
+    except VbmError as error:
+        return _user_page(request, space, user, error)
+    return back(f"/users/{user}", "user-changed")
+
+
+@router.post("/users/{user}/disabled", dependencies=_MANAGE)
+def set_disabled(request: Request, space: Space, user: str, form: Form) -> Response:
+    """Disabling signs the user out everywhere."""
+    disabled = form.get("disabled") == "yes"
+    try:
+        accounts.set_disabled(space, user, disabled=disabled)
+    except VbmError as error:
+        return _user_page(request, space, user, error)
+    return back(f"/users/{user}", "user-disabled" if disabled else "user-enabled")
+
+
+@router.post("/users/{user}/password", dependencies=_MANAGE)
+def set_password(request: Request, space: Space, user: str, form: Form) -> Response:
+    """A new password, told to its user by another way; it signs them out everywhere."""
+    try:
+        _same(form)
+        accounts.set_password(space, user, form.get("password", ""))
+    except VbmError as error:
+        return _user_page(request, space, user, error)
+    return back(f"/users/{user}", "password-set")
+
+
+@router.post("/users/{user}/second-factor", dependencies=_MANAGE)
+def reset_second_factor(space: Space, user: str) -> Response:
+    """For somebody who lost the phone and the recovery codes."""
+    record = accounts.get(space, user)
+    second_factor.disable(space, record.id)
+    return back(f"/users/{record.id}", "second-factor-off")
+
+
+@router.get("/users/{user}/delete", dependencies=_MANAGE)
+def ask_delete(request: Request, space: Space, user: str) -> Response:
+    record = accounts.get(space, user)
+    keys = [key for key in api_keys.listing(space) if key.user_id == record.id]
+    return page(request, "people/delete_user.html", user=record, keys=keys)
+
+
+@router.post("/users/{user}/delete", dependencies=_MANAGE)
+def delete(request: Request, space: Space, user: str) -> Response:
+    record = accounts.get(space, user)
+    try:
+        accounts.remove(space, record.id)
+    except VbmError as error:
+        keys = [key for key in api_keys.listing(space) if key.user_id == record.id]
+        return again(request, "people/delete_user.html", error, user=record, keys=keys)
+    return back("/users", "user-deleted")
+
+
+@router.get("/api-keys", dependencies=_MANAGE)
+def keys_are_with_users() -> Response:
+    return back("/users")
+
+
+@router.get("/api-keys/new", dependencies=_MANAGE)
+def ask_new_key(request: Request, space: Space) -> Response:
+    given = {"name": "", "role": "viewer", "days": "365", "vcenters": ()}
+    return page(request, "people/new_key.html", given=given, roles=ROLES, vcenters=_vcenters(space))
+
+
+@router.post("/api-keys/new", dependencies=_MANAGE)
+def create_key(request: Request, space: Space, form: Form, fields: Fields) -> Response:
+    """Shown on this answer and never again."""
+    limited, days = _several(fields, "vcenter"), form.get("days", "")
+    try:
+        expires = space.clock.now() + timedelta(days=_days(days)) if days else None
+        new = NewApiKey(form.get("name", ""), _role(form.get("role", "")), expires, limited)
+        record, key = api_keys.create(space, new)
+    except VbmError as error:
+        given = {
+            "name": form.get("name", ""),
+            "role": form.get("role", ""),
+            "days": days,
+            "vcenters": limited,
+        }
+        return again(
+            request, "people/new_key.html", error, given=given, roles=ROLES, vcenters=_vcenters(space)
+        )
+    return page(request, "people/key_made.html", key=record, text=key, now=space.clock.now())
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3660):
+        raise InputError(f"not a number of days: {text!r}", hint="1 to 3660, or leave it empty")
+    return int(text)
+
+
+@router.post("/api-keys/{key_id}/revoke", dependencies=_MANAGE)
+def revoke(space: Space, key_id: str) -> Response:
+    """It opens nothing from now on."""
+    api_keys.revoke(space, key_id)
+    return back("/users", "key-revoked")
+
+
+router.include_router(account.router)

@@ -1,0 +1,48 @@
+"""``/settings``: limits, and whether the installation itself is well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from vbm.errors import InputError, VbmError
+from vbm.security.roles import Permission
+from vbm.services import condition, limits
+from vbm.services.workspace import Workspace
+from vbm.web.access import needs
+from vbm.web.pages.show import Form, again, back, page
+from vbm.web.state import Space
+
+router = APIRouter(prefix="/settings", dependencies=[needs(Permission.MANAGE)])
+
+
+def _context(space: Workspace) -> dict[str, Any]:
+    return {
+        "limits": limits.listing(space),
+        "condition": condition.condition(space),
+        "now": space.clock.now(),
+    }
+
+
+@router.get("")
+def show(request: Request, space: Space) -> Response:
+    return page(request, "settings/settings.html", **_context(space))
+
+
+@router.post("")
+def change(request: Request, space: Space, form: Form) -> Response:
+    """All of them at once, or none."""
+    try:
+        values = {s.name: _count(s.title, form[s.name]) for s in limits.listing(space) if s.name in form}
+        limits.change(space, values)
+    except VbmError as error:
+        return again(request, "settings/settings.html", error, **_context(space))
+    return back("/settings", "settings-saved")
+
+
+def _count(title: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InputError(f"{title}: not a number: {text!r}", hint="write a whole number, 0 or more")
+    return int(text)
