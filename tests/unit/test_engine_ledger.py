@@ -134,7 +134,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> No
 def _recorded_by_a_dead_process(home: Path) -> Ledger:
     dead = Ledger(home, DEAD)
     dead.record(_entry())
-    dead._let_go("vbm-1")  # what the kernel does when a process dies
+    dead._files.let_go("vbm-1")  # what the kernel does when a process dies
     return Ledger(home)
 
 

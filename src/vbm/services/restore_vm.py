@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vbm.cancel import CancelToken
+from vbm.engine.restore_ledger import RestoreLedger
 from vbm.engine.restore_vm import RestoredVm
 from vbm.engine.restore_vm import restore_vm as restore
 from vbm.progress import Progress
@@ -33,4 +34,5 @@ def restore_vm(
             progress=progress,
             cancel=cancel,
             clock=workspace.clock,
+            traces=RestoreLedger(workspace.settings.home),
         )

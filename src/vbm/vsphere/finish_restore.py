@@ -1,26 +1,25 @@
-"""The last steps of a restore, whichever way its disks came: NVRAM, attributes, power; and the undoing."""
+"""The last steps of a restore, whichever way its disks came: NVRAM, attributes, the mark off, power."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from vbm.cancel import CancelToken
-from vbm.errors import NotFoundError, VbmError
+from vbm.errors import VbmError
 from vbm.ids import MoRef
-from vbm.vsphere import tasks
+from vbm.progress import Progress
+from vbm.vsphere import half_made, tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.datastore_put import put_bytes
+from vbm.vsphere.making import MARK
 from vbm.vsphere.properties import properties_of
-from vbm.vsphere.restore_spec import HalfMadeVmError
+from vbm.vsphere.session import Session
 from vbm.vsphere.soap import vim
 
 if TYPE_CHECKING:
     from vbm.vsphere.restore_target import Job
 
-_log = logging.getLogger(__name__)
 _NVRAM: Final = "vm.nvram"
-_UNDO_WAITS: Final = (0.0, 0.2, 1.0, 3.0, 10.0)
 
 
 def finish(job: Job, moref: MoRef) -> MoRef:
@@ -29,6 +28,7 @@ def finish(job: Job, moref: MoRef) -> MoRef:
     for what, step in (
         ("its NVRAM was not restored: boot entries may be missing", _restore_nvram),
         ("its custom attributes were not restored", _restore_attributes),
+        (f"its setting {MARK} was not removed, which does no harm", _take_off_mark),
         ("it was not powered on", _power_on),
     ):
         try:
@@ -38,48 +38,12 @@ def finish(job: Job, moref: MoRef) -> MoRef:
     return moref
 
 
-def power_on(job: Job, moref: MoRef) -> MoRef:
-    """If that is wished for; a failure is warned of."""
+def power_on(session: Session, moref: str, progress: Progress, cancel: CancelToken) -> None:
+    """A failure is warned of."""
     try:
-        _power_on(job, moref)
+        _switch_on(session, moref, cancel)
     except VbmError as error:
-        job.progress.warn(f"it was not powered on: {error.message}")
-    return moref
-
-
-def remove_half_made(job: Job, moref: str) -> None:
-    """Make sure that nothing is left of a VM that this restore began. Raises HalfMadeVmError.
-
-    An aborted lease removes its VM by itself, at the server's leisure; what is still there is destroyed.
-    """
-    if not moref:
-        return
-    problem: VbmError | None = None
-    for wait_seconds in _UNDO_WAITS:
-        CancelToken().wait(wait_seconds)  # a cancelled restore is undone all the same
-        try:
-            task = job.session.call(lambda _c: job.session.vm(moref).Destroy_Task())
-            tasks.wait_for(job.session, task)
-            return
-        except VbmError as error:
-            if isinstance(error, NotFoundError) or _gone(job, moref):
-                return
-            problem = error
-    raise HalfMadeVmError(
-        f"the restore failed, and the half-made VM {job.spec.name!r} ({moref}) could not be removed: "
-        f"{problem.message if problem else ''}",
-        hint="delete it from disk in the vSphere Client",
-    ) from problem
-
-
-def _gone(job: Job, moref: str) -> bool:
-    try:
-        properties_of(job.session, job.session.vm(moref), ["name"])
-    except NotFoundError:
-        return True
-    except VbmError:
-        return False
-    return False
+        progress.warn(f"it was not powered on: {error.message}")
 
 
 def _restore_nvram(job: Job, moref: MoRef) -> None:
@@ -119,9 +83,18 @@ def _restore_attributes(job: Job, moref: MoRef) -> None:
             job.progress.note(f"{job.spec.name}: the custom attribute {name!r} is not defined here")
 
 
+def _take_off_mark(job: Job, moref: MoRef) -> None:
+    half_made.take_off_mark(job.session, moref)
+
+
 def _power_on(job: Job, moref: MoRef) -> None:
-    if not job.spec.power_on:
-        return
-    vm = job.session.vm(moref)
-    task = job.session.call(lambda _c: vm.PowerOnVM_Task())
-    tasks.wait_for(job.session, task, cancel=job.cancel)
+    if job.spec.power_on:
+        _switch_on(job.session, moref, job.cancel)
+
+
+def _switch_on(session: Session, moref: str, cancel: CancelToken) -> None:
+    state = properties_of(session, session.vm(moref), ["runtime.powerState"]).get("runtime.powerState")
+    if str(state) == "poweredOn":
+        return  # by the process that was here before
+    task = session.call(lambda _c: session.vm(moref).PowerOnVM_Task())
+    tasks.wait_for(session, task, cancel=cancel)

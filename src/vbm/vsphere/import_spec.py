@@ -15,6 +15,7 @@ from vbm.errors import InputError
 from vbm.ids import DiskKey
 from vbm.units import KIB
 from vbm.vsphere.lease_devices import disk_addresses
+from vbm.vsphere.making import MARK
 from vbm.vsphere.restore_placement import wire_name
 from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.vsphere.soap import vim
@@ -80,14 +81,18 @@ def new_vm(
     networks: Mapping[int, Any],
     backing: Backing,
     disks: DiskPlan,
+    *,
+    mark: str = "",
 ) -> NewVm:
-    """The whole VM. Raises InputError where the document lacks what a VM needs."""
+    """The whole VM, bearing the mark. Raises InputError where the document lacks what a VM needs."""
     controllers = _controllers(document, disks.keys)
     new_disks = _disks(document, disks, {key: c.key for key, c in controllers.items()})
     devices = [*controllers.values(), *new_disks.values()]
     known = disk_addresses(devices)
     config = _base(document, spec)
     config.files = vim.vm.FileInfo(vmPathName=f"[{datastore}]")
+    if mark:
+        config.extraConfig = [*config.extraConfig, vim.option.OptionValue(key=MARK, value=mark)]
     config.deviceChange = [
         *(_DeviceSpec(operation=_add, device=c) for c in controllers.values()),
         *(_disk_change(disk, create=disks.create) for disk in new_disks.values()),

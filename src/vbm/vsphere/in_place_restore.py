@@ -7,16 +7,18 @@ settings stay as they are now.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from vbm.cancel import CancelToken
 from vbm.errors import InputError, NotFoundError, VbmError
-from vbm.ids import DiskKey, MoRef, new_id
-from vbm.vsphere import finish_restore, inventory, tasks
+from vbm.ids import DiskKey, new_id
+from vbm.progress import Progress
+from vbm.vsphere import finish_restore, half_made, inventory, tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.lease_devices import disk_addresses
+from vbm.vsphere.making import PREFIX, HalfMade, Making
 from vbm.vsphere.model import VirtualDisk, VirtualMachine
 from vbm.vsphere.properties import properties_of
 from vbm.vsphere.restore_spec import RestoreFailedError, RestoreSpec
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from vbm.disk.reader import DiskReader
     from vbm.vsphere.restore_target import Job
 
-_log = logging.getLogger(__name__)
-PREFIX: Final = "vbm-restore-"
 _Change: Final = vim.vm.device.VirtualDeviceSpec
 
 
@@ -87,40 +87,69 @@ def temporary_vm(
     return carrier, wishes
 
 
-def exchange(job: Job, target: Target, carrier: MoRef) -> MoRef:
-    """Give the carrier's disks to the target. On failure the target is as it was and the carrier gone."""
-    loose: dict[DiskKey, DatastorePath] = {}  # the new disks while they are no VM's
+def exchange(job: Job, target: Target, making: Making) -> bool:
+    """Give the carrier's disks to the target; whether nothing else is left of what was needed for it.
+
+    On failure the target is as it was and the carrier gone.
+    """
     try:
-        loose |= _take_off(job, carrier)
+        loose = _take_off(job, making)
         for number, key in enumerate(job.disks):
-            loose[key] = _move(job, target, number, loose[key])
-        _replace(job, target, loose)
+            loose[key] = _move(job, target, making, number, loose[key])
+        _replace(job, target, making, loose)
     except BaseException:
-        _undo(job, target, carrier, loose)
+        if _settled(job, making):
+            making.over()
         raise
-    finish_restore.remove_half_made(job, carrier)
-    _delete_unused(job, target, [disk.file_name for disk in target.disks.values()])
-    return target.vm.moref
+    return _settled(job, making)
 
 
-def _undo(job: Job, target: Target, carrier: MoRef, loose: Mapping[DiskKey, DatastorePath]) -> None:
-    _delete_unused(job, target, [str(path) for path in loose.values()])
+def _settled(job: Job, making: Making) -> bool:
+    """What can't be removed now is warned of, and stays written down."""
     try:
-        finish_restore.remove_half_made(job, carrier)
+        settle(job.session, making.half, job.progress)
     except VbmError as error:
         job.progress.warn(error.message)
+        making.release()
+        return False
+    return True
 
 
-def _delete_unused(job: Job, target: Target, files: list[str]) -> None:
-    """Only what the target is seen not to use: a call whose answer was lost may have been carried out."""
+def settle(
+    session: Session,
+    half: HalfMade,
+    progress: Progress,
+    *,
+    keep_replaced: bool = False,
+    waits: tuple[float, ...] = half_made.UNDO_WAITS,
+) -> bool:
+    """Whether the target has its new disks; the carrier is gone, and every disk that is no VM's.
+
+    Only what the target is seen not to use is deleted: a call whose answer was lost may have been carried out.
+    ``keep_replaced``: long after the restore somebody may have laid hands on the old disks: they are named and left.
+    Raises HalfMadeVmError, and what asking the target raises.
+    """
+    used = _used_by(session, half.target)
+    exchanged = bool(half.new) and used is not None and set(half.new) <= used
+    half_made.remove(session, half, waits)
+    unused = [file for file in (half.replaced if exchanged else half.loose) if file not in (used or ())]
+    if used is None or (exchanged and keep_replaced):
+        if unused:
+            why = "the VM is no longer there" if used is None else "they were replaced by a restore"
+            progress.warn(f"these disks of {half.target} are left, {why}: {', '.join(unused)}")
+        return exchanged
+    for file in unused:
+        _delete_disk(session, half, file, progress)
+    return exchanged
+
+
+def _used_by(session: Session, moref: str) -> set[str] | None:
+    """The disk files of the VM, once no call is under way; None where it is not there."""
     try:
-        used = _files_of(_devices(job, target.vm.moref))
-    except VbmError as error:
-        job.progress.warn(f"these files may be in use and are left: {', '.join(files)} ({error.message})")
-        return
-    for file in files:
-        if file not in used:
-            _delete_disk(job, DatastorePath.parse(file))
+        half_made.wait_until_quiet(session, moref, CancelToken())
+        return _files_of(_devices(session, moref))
+    except NotFoundError:
+        return None
 
 
 def _files_of(devices: list[Any]) -> set[str]:
@@ -144,21 +173,23 @@ def _check_state(vm: VirtualMachine) -> None:
         )
 
 
-def _devices(job: Job, moref: MoRef) -> list[Any]:
-    values = properties_of(job.session, job.session.vm(moref), ["config.hardware.device"])
+def _devices(session: Session, moref: str) -> list[Any]:
+    values = properties_of(session, session.vm(moref), ["config.hardware.device"])
     return list(values.get("config.hardware.device") or ())
 
 
-def _take_off(job: Job, carrier: MoRef) -> dict[DiskKey, DatastorePath]:
+def _take_off(job: Job, making: Making) -> dict[DiskKey, DatastorePath]:
     """Detach the carrier's disks, files kept; where each disk's file is."""
-    devices = _devices(job, carrier)
+    devices = _devices(job.session, making.half.moref)
     by_address = {address: key for key, address in disk_addresses(devices).items()}
     disks = {d.key: d for d in devices if isinstance(d, vim.vm.device.VirtualDisk)}
     wanted = document_addresses(job.document)
     found = {key: disks[by_address[wanted[key]]] for key in job.disks}
+    making.reach("loose", loose=tuple(d.backing.fileName for d in found.values()))
     changes = [_Change(operation=_Change.Operation.remove, device=d) for d in found.values()]
     if changes:
-        finish_restore.reconfigure(job, job.session.vm(carrier), vim.vm.ConfigSpec(deviceChange=changes))
+        carrier = job.session.vm(making.half.moref)
+        finish_restore.reconfigure(job, carrier, vim.vm.ConfigSpec(deviceChange=changes))
     return {key: DatastorePath.parse(d.backing.fileName) for key, d in found.items()}
 
 
@@ -175,14 +206,15 @@ def document_addresses(document: Mapping[str, Any]) -> dict[DiskKey, str]:
     }
 
 
-def _move(job: Job, target: Target, number: int, source: DatastorePath) -> DatastorePath:
+def _move(job: Job, target: Target, making: Making, number: int, source: DatastorePath) -> DatastorePath:
     """Into the target's folder, under a name of its own."""
     vmx = DatastorePath.parse(target.vm.vmx_path)
     stem = vmx.name.removesuffix(".vmx")
     suffix = new_id(job.session.clock.now()).rpartition("-")[2]
     destination = vmx.sibling(f"{stem}_restored_{suffix}_{number}.vmdk")
+    making.reach("loose", loose=(*making.half.loose, str(destination)))
     _run(
-        job,
+        job.session,
         lambda c: c.virtualDiskManager.MoveVirtualDisk_Task(
             sourceName=str(source),
             sourceDatacenter=job.placement.datacenter,
@@ -194,10 +226,10 @@ def _move(job: Job, target: Target, number: int, source: DatastorePath) -> Datas
     return destination
 
 
-def _replace(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> None:
+def _replace(job: Job, target: Target, making: Making, new: Mapping[DiskKey, DatastorePath]) -> None:
     job.cancel.check()
     _check_state(inventory.get_vm(job.session, target.vm.moref))
-    devices = {d.key: d for d in _devices(job, target.vm.moref)}
+    devices = {d.key: d for d in _devices(job.session, target.vm.moref)}
     off: list[Any] = []
     on: list[Any] = []
     for number, (key, path) in enumerate(new.items()):
@@ -219,6 +251,8 @@ def _replace(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> 
         )
         off.append(_Change(operation=_Change.Operation.remove, device=old))
         on.append(_Change(operation=_Change.Operation.add, device=disk))
+    replaced = tuple(disk.file_name for disk in target.disks.values())
+    making.reach("exchanging", new=tuple(map(str, new.values())), replaced=replaced)
     # not cancelled from here on: the outcome must be known
     task = job.session.call(
         lambda _c: job.session.vm(target.vm.moref).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=off + on))
@@ -228,7 +262,7 @@ def _replace(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> 
 
 
 def _check_exchanged(job: Job, target: Target, new: Mapping[DiskKey, DatastorePath]) -> None:
-    have = _files_of(_devices(job, target.vm.moref))
+    have = _files_of(_devices(job.session, target.vm.moref))
     if not {str(path) for path in new.values()} <= have:
         raise RestoreFailedError(
             f"{target.vm.name} did not take the restored disks: it has {', '.join(sorted(have))}",
@@ -236,17 +270,18 @@ def _check_exchanged(job: Job, target: Target, new: Mapping[DiskKey, DatastorePa
         )
 
 
-def _delete_disk(job: Job, path: DatastorePath) -> None:
+def _delete_disk(session: Session, half: HalfMade, file: str, progress: Progress) -> None:
     try:
         _run(
-            job,
+            session,
             lambda c: c.virtualDiskManager.DeleteVirtualDisk_Task(
-                name=str(path), datacenter=job.placement.datacenter
+                name=file, datacenter=session.object("Datacenter", half.datacenter)
             ),
         )
     except VbmError as error:
-        job.progress.warn(f"{path} is no longer used and could not be deleted: {error.message}")
+        if not isinstance(error, NotFoundError) and error.context.get("fault") != "FileNotFound":
+            progress.warn(f"{file} is no longer used and could not be deleted: {error.message}")
 
 
-def _run(job: Job, start: Callable[[Any], Any]) -> None:
-    tasks.wait_for(job.session, job.session.call(start))
+def _run(session: Session, start: Callable[[Any], Any]) -> None:
+    tasks.wait_for(session, session.call(start))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from vbm.errors import InputError
 from vbm.ids import DiskKey
 from vbm.vsphere.import_spec import carried_settings
+from vbm.vsphere.making import MARK
 from vbm.vsphere.restore_spec import RestoreSpec
 
 # controller type → bus in the VMX, and its virtualDev where the bus has several kinds
@@ -27,9 +28,9 @@ _BUSES: Final = {
 
 
 def vmx_settings(
-    document: Mapping[str, Any], spec: RestoreSpec, disks: Mapping[DiskKey, str], nvram: str
+    document: Mapping[str, Any], spec: RestoreSpec, disks: Mapping[DiskKey, str], nvram: str, mark: str = ""
 ) -> dict[str, str]:
-    """``disks``: the descriptor of each, beside the VMX."""
+    """``disks``: the descriptor of each, beside the VMX; ``mark``: that it is half made."""
     cpu, memory = document.get("cpu") or {}, document.get("memory") or {}
     if not cpu.get("count") or not memory.get("size_mib"):
         raise InputError("the restore point's configuration does not say how many CPUs or how much memory")
@@ -53,6 +54,8 @@ def vmx_settings(
         settings["annotation"] = str(document["annotation"])
     if (document.get("boot") or {}).get("secure_boot"):
         settings["uefi.secureBoot.enabled"] = "TRUE"
+    if mark:
+        settings[MARK] = mark
     if not spec.keep_identity:
         settings["uuid.action"] = "create"
     return settings | carried_settings(document) | _disks(document, disks)

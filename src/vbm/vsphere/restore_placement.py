@@ -98,8 +98,8 @@ class Things:
         return "/".join(self.values[m].get("name", "") for m in reversed(chain))
 
 
-def place(session: Session, document: Mapping[str, Any], spec: RestoreSpec) -> Placement:
-    """Raises PlacementError, naming what there is, and NameTakenError."""
+def place(session: Session, document: Mapping[str, Any], spec: RestoreSpec, *, own: str = "") -> Placement:
+    """Raises PlacementError, naming what there is, and NameTakenError, except for ``own``, which has the name."""
     things = Things(session)
     was: Mapping[str, Any] = document.get("placement") or {}
     notes: list[str] = []
@@ -107,7 +107,7 @@ def place(session: Session, document: Mapping[str, Any], spec: RestoreSpec) -> P
     datastore = _datastore(things, spec, was, datacenter, document)
     host, pool = _host_and_pool(things, spec, was, datacenter, datastore)
     folder = _folder(things, spec, was, datacenter, notes)
-    _refuse_taken(session, folder, spec)
+    _refuse_taken(session, folder, spec, own)
     values = things.values[datastore]
     return Placement(
         datacenter=things.references[datacenter],
@@ -265,9 +265,9 @@ def _folder(
     return things.references.get(below.get(captured, root._moId), root)
 
 
-def _refuse_taken(session: Session, folder: Any, spec: RestoreSpec) -> None:
+def _refuse_taken(session: Session, folder: Any, spec: RestoreSpec, own: str) -> None:
     child = session.read(lambda c: c.searchIndex.FindChild(folder, wire_name(spec.name)))
-    if child is not None:
+    if child is not None and child._moId != own:
         raise NameTakenError(
             f"there is already {spec.name!r} ({child._moId}) in that folder",
             hint="restore under another name or into another folder; nothing was changed",

@@ -6,7 +6,7 @@ error names it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,17 +18,19 @@ from vbm.ids import DiskKey, MoRef
 from vbm.progress import Progress, Silent
 from vbm.retry import RetryPolicy
 from vbm.units import format_size
-from vbm.vsphere import finish_restore, in_place_restore, upload_restore
+from vbm.vsphere import finish_restore, half_made, in_place_restore, upload_restore
 from vbm.vsphere.faults import (
     BusyError,
     ConnectionLostError,
     HostUnreachableError,
     NoSpaceError,
+    SessionLostError,
     UnsupportedCallError,
     WrongThumbprintError,
 )
 from vbm.vsphere.import_spec import DiskPlan, new_vm
 from vbm.vsphere.lease_devices import match
+from vbm.vsphere.making import HalfMade, Making, Traces, Untraced
 from vbm.vsphere.nfc_lease import LeaseFailedError, LeaseLostError, NfcLease, address_of
 from vbm.vsphere.nfc_upload import Uploaded, check_manifest, upload
 from vbm.vsphere.restore_placement import Placement, network_backing, place
@@ -55,6 +57,8 @@ class Job:
     placement: Placement
     progress: Progress
     cancel: CancelToken
+    traces: Traces
+    target: str = ""  # the VM that the disks are for, in place
 
     def advance(self, key: DiskKey) -> Any:
         """Told of the bytes of that disk that were sent."""
@@ -73,42 +77,56 @@ def import_vm(
     cancel: CancelToken | None = None,
     *,
     files: Mapping[str, bytes] | None = None,
+    traces: Traces | None = None,
+    whole: HalfMade | None = None,
 ) -> MoRef:
     """The new VM, or with ``in_place`` the old one, powered off unless asked for otherwise.
 
     ``config`` is the captured document, ``disks`` the readers of the disks to be restored, ``files`` captured files
-    by name, of which ``vm.nvram`` is used. Raises InputError before anything is made (NameTakenError,
-    PlacementError, NotReplaceableError), NoSpaceError, RestoreFailedError, HalfMadeVmError, UploadDamagedError,
-    CancelledError.
+    by name, of which ``vm.nvram`` is used. ``traces``: where what is made is written down. ``whole``: the new VM that
+    a process made which died before it was done: only the last steps are missing.
+    Raises InputError before anything is made (NameTakenError, PlacementError, NotReplaceableError), NoSpaceError,
+    RestoreFailedError, HalfMadeVmError, UploadDamagedError, CancelledError.
     """
     spec.check()
     target = None
+    wishes = spec
     if spec.in_place:
         target = in_place_restore.find_target(session, config, disks)
-        config, spec, wishes = *in_place_restore.temporary_vm(target, config, spec, session), spec
-    else:
-        wishes = spec
-    placement = place(session, config, spec)
+        config, spec = in_place_restore.temporary_vm(target, config, spec, session)
     job = Job(
         session,
         config,
         dict(disks),
         files or {},
         spec,
-        placement,
+        place(session, config, spec, own=whole.moref if whole else ""),
         progress or Silent(),
         cancel or CancelToken(),
+        traces or Untraced(),
+        target.vm.moref if target else "",
     )
-    for note in placement.notes:
+    if whole is not None:
+        moref = finish_restore.finish(job, MoRef(whole.moref))
+        job.traces.done(replace(whole, stage="done"))
+        return moref
+    for note in job.placement.notes:
         job.progress.note(note)
     _check_disks(job)
     _check_space(job)
     job.progress.phase("downloading")
-    moref = _make(job)
+    making = _make(job)
     if target is None:
-        return finish_restore.finish(job, moref)
+        moref = finish_restore.finish(job, MoRef(making.half.moref))
+        making.done()
+        return moref
     job.progress.phase("committing")
-    return finish_restore.power_on(replace(job, spec=wishes), in_place_restore.exchange(job, target, moref))
+    tidy = in_place_restore.exchange(job, target, making)
+    if wishes.power_on:
+        finish_restore.power_on(session, target.vm.moref, job.progress, job.cancel)
+    if tidy:
+        making.done()
+    return target.vm.moref
 
 
 def _check_disks(job: Job) -> None:
@@ -135,13 +153,13 @@ def _check_space(job: Job) -> None:
         )
 
 
-def _make(job: Job) -> MoRef:
+def _make(job: Job) -> Making:
     if job.spec.method == "upload":
-        return upload_restore.restore(job)
+        return _attempt(job, upload_restore.restore)
     failures = 0
     while True:
         try:
-            return _import(job)
+            return _attempt(job, _import)
         except (LeaseLostError, ConnectionLostError, BusyError) as error:
             failures += 1
             if failures >= _TRIES.attempts:
@@ -154,10 +172,23 @@ def _make(job: Job) -> MoRef:
             job.progress.note(
                 f"no import is possible ({error.message}); the disks' files are uploaded instead"
             )
-            return upload_restore.restore(job)
+            return _attempt(job, upload_restore.restore)
 
 
-def _import(job: Job) -> MoRef:
+def _attempt(job: Job, way: Callable[[Job, Making], MoRef]) -> Making:
+    """The VM is whole; a carrier has its disks. On failure nothing is left of this attempt."""
+    making = Making.begin(job.traces, job.session, job.spec.name, job.placement.datacenter._moId, job.target)
+    try:
+        moref = way(job, making)
+    except BaseException as error:
+        lost = isinstance(error, (ConnectionLostError, SessionLostError))
+        half_made.undo(job.session, making, asked=lost or making.half.stage != "begun")
+        raise
+    making.reach("made" if job.target else "whole", moref=moref)
+    return making
+
+
+def _import(job: Job, making: Making) -> MoRef:
     placement, session = job.placement, job.session
     made = new_vm(
         job.document,
@@ -166,18 +197,16 @@ def _import(job: Job) -> MoRef:
         placement.networks,
         lambda network: network_backing(session, network),
         DiskPlan(tuple(job.disks), lambda _key: f"[{placement.datastore_name}]"),
+        mark=making.half.mark,
     )
     spec = vim.vm.VmImportSpec(configSpec=made.config, resPoolEntity=placement.pool)
     reference = session.call(
         lambda _c: placement.pool.ImportVApp(spec=spec, folder=placement.folder, host=placement.host)
     )
-    lease = NfcLease.when_ready(session, reference, job.cancel)
-    try:
-        with lease:
-            _fill(job, lease, made.addresses)
-    except BaseException:
-        finish_restore.remove_half_made(job, lease.entity)
-        raise
+    making.reach("leased", lease=reference._moId)
+    with NfcLease.when_ready(session, reference, job.cancel) as lease:
+        making.reach("made", moref=lease.entity)
+        _fill(job, lease, made.addresses)
     return MoRef(lease.entity)
 
 

@@ -6,23 +6,21 @@ disk goes over the wire whole, holes as zeros, and takes its full size; only dat
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from vbm.cancel import CancelToken
 from vbm.disk.vmdk.descriptor import flat_descriptor
 from vbm.disk.vmx import render_vmx
-from vbm.errors import NotFoundError, VbmError
 from vbm.ids import DiskKey, MoRef
 from vbm.units import MIB, format_size
 from vbm.vsphere import tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.datastore_put import put, put_bytes
 from vbm.vsphere.faults import NoSpaceError, VsphereFaultError
-from vbm.vsphere.finish_restore import reconfigure, remove_half_made
+from vbm.vsphere.finish_restore import reconfigure
 from vbm.vsphere.import_spec import adapters, carried_settings
+from vbm.vsphere.making import Making
 from vbm.vsphere.new_vmx import vmx_settings
 from vbm.vsphere.restore_placement import network_backing, wire_name
 from vbm.vsphere.restore_spec import RestoreFailedError
@@ -31,14 +29,12 @@ from vbm.vsphere.soap import vim
 if TYPE_CHECKING:
     from vbm.vsphere.restore_target import Job
 
-_log = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 4 * MIB
 _FOLDERS_TRIED: Final = 50
-_UNDO_WAITS: Final = (0.0, 0.2, 1.0, 3.0)
 
 
-def restore(job: Job) -> MoRef:
-    """The registered VM. On failure the VM is unregistered and its folder deleted."""
+def restore(job: Job, making: Making) -> MoRef:
+    """The registered VM. On failure the caller removes what was made."""
     needed = sum(reader.capacity_bytes for reader in job.disks.values())
     if needed > job.placement.free_bytes:
         raise NoSpaceError(
@@ -46,28 +42,23 @@ def restore(job: Job) -> MoRef:
             f"{job.placement.datastore_name} has {format_size(job.placement.free_bytes)} free",
             hint="name another datastore, or free space there; nothing was changed",
         )
-    folder = _make_folder(job)
-    made = ""
-    try:
-        vmx = _lay_files(job, folder)
-        made = _register(job, vmx)
-        changes = adapters(
-            job.document,
-            job.spec,
-            job.placement.networks,
-            lambda network: network_backing(job.session, network),
-        )
-        settings = carried_settings(job.document).items()
-        change = vim.vm.ConfigSpec(
-            deviceChange=changes,
-            guestId=job.document.get("guest_id") or None,
-            extraConfig=[vim.option.OptionValue(key=key, value=value) for key, value in settings],
-        )
-        reconfigure(job, job.session.vm(made), change)
-    except BaseException:
-        remove_half_made(job, made)
-        _delete_folder(job, folder)
-        raise
+    making.reach("laid", folder=str(_make_folder(job)))
+    vmx = _lay_files(job, making)
+    made = _register(job, vmx)
+    making.reach("made", moref=made)
+    changes = adapters(
+        job.document,
+        job.spec,
+        job.placement.networks,
+        lambda network: network_backing(job.session, network),
+    )
+    settings = carried_settings(job.document).items()
+    change = vim.vm.ConfigSpec(
+        deviceChange=changes,
+        guestId=job.document.get("guest_id") or None,
+        extraConfig=[vim.option.OptionValue(key=key, value=value) for key, value in settings],
+    )
+    reconfigure(job, job.session.vm(made), change)
     return MoRef(made)
 
 
@@ -88,8 +79,9 @@ def _make_folder(job: Job) -> DatastorePath:
     raise RestoreFailedError(f"there are {_FOLDERS_TRIED} folders called {stem!r} on the datastore already")
 
 
-def _lay_files(job: Job, folder: DatastorePath) -> DatastorePath:
+def _lay_files(job: Job, making: Making) -> DatastorePath:
     """Extents, descriptors, VMX, in this order; answers the VMX's path."""
+    folder = DatastorePath.parse(making.half.folder)
     stem = folder.name
     names: dict[DiskKey, str] = {}
     for number, (key, reader) in enumerate(job.disks.items()):
@@ -100,7 +92,8 @@ def _lay_files(job: Job, folder: DatastorePath) -> DatastorePath:
         text = flat_descriptor(reader.capacity_bytes, flat, thin=False).render()
         _put_bytes(job, _inside(folder, name), text.encode())
     vmx = _inside(folder, f"{stem}.vmx")
-    _put_bytes(job, vmx, render_vmx(vmx_settings(job.document, job.spec, names, f"{stem}.nvram")))
+    settings = vmx_settings(job.document, job.spec, names, f"{stem}.nvram", making.half.mark)
+    _put_bytes(job, vmx, render_vmx(settings))
     return vmx
 
 
@@ -137,23 +130,3 @@ def _register(job: Job, vmx: DatastorePath) -> str:
     )
     made: Any = tasks.wait_for(job.session, task)
     return str(made._moId)
-
-
-def _delete_folder(job: Job, folder: DatastorePath) -> None:
-    """Several tries: the host may hold a file for a moment longer whose upload was broken off."""
-    problem = ""
-    for wait_seconds in _UNDO_WAITS:
-        CancelToken().wait(wait_seconds)  # a cancelled restore is undone all the same
-        try:
-            task = job.session.call(
-                lambda c: c.fileManager.DeleteDatastoreFile_Task(
-                    name=str(folder), datacenter=job.placement.datacenter
-                )
-            )
-            tasks.wait_for(job.session, task)
-            return
-        except VbmError as error:
-            if isinstance(error, NotFoundError) or error.context.get("fault") == "FileNotFound":
-                return
-            problem = error.message
-    job.progress.warn(f"the folder {folder} of the failed restore is left: {problem}")

@@ -15,8 +15,10 @@ from typing import Final
 from vbm.catalog.runs import LIVE, find_run
 from vbm.catalog.snapshots import SnapshotRecord, change_snapshot, find_snapshot, outstanding
 from vbm.catalog.vcenters import all_vcenters
+from vbm.engine.restore_ledger import RestoreLedger
 from vbm.engine.run_context import RunContext
 from vbm.engine.sweep import remove_leftover, sweep
+from vbm.engine.sweep_restores import sweep_restores
 from vbm.errors import VbmError
 from vbm.notifications.events import Event, EventKind
 from vbm.retry import RetryPolicy
@@ -53,7 +55,7 @@ class SnapshotGuard:
     def quick(self) -> Looked:
         """Try those whose wait is over. Raises the catalog's errors only."""
         now = self._doors.clock.now()
-        due = [record for record in self._leftovers() if _due(record, now)]
+        due = [record for record in self._leftovers() if is_due(record.tries, record.last_tried, now)]
         return self._remove(due)
 
     def look(self) -> Looked:
@@ -148,6 +150,7 @@ class SnapshotGuard:
         try:
             by_hand = RunContext.of(self._doors.home, clock=self._doors.clock)
             sweep(session, replace(by_hand, removals=_ONCE))
+            sweep_restores(session, RestoreLedger(self._doors.home), by_hand.progress)
             self._strangers(session, name)
         except VbmError as error:
             self._blind(vcenter_id, name, error)
@@ -191,8 +194,9 @@ class SnapshotGuard:
         return replace(context, ledger=self._ledger(), removals=_ONCE)
 
 
-def _due(record: SnapshotRecord, now: datetime) -> bool:
-    if record.last_tried is None:
+def is_due(tries: int, last_tried: datetime | None, now: datetime) -> bool:
+    """Whether a removal is to be tried again: the waits grow."""
+    if last_tried is None:
         return True
-    wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(record.tries, 10))
-    return now >= record.last_tried + timedelta(seconds=wait) or now < record.last_tried
+    wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(tries, 10))
+    return now >= last_tried + timedelta(seconds=wait) or now < last_tried

@@ -34,6 +34,7 @@ from vbm.workflows import dispatcher, maintenance, outbox, reaper
 from vbm.workflows.admission import Reach, choose
 from vbm.workflows.attendant import Attendant
 from vbm.workflows.doors import Doors
+from vbm.workflows.half_made_guard import HalfMadeGuard
 from vbm.workflows.live import OWNED, LiveRun
 from vbm.workflows.runtime import Runtime
 from vbm.workflows.snapshot_guard import SnapshotGuard
@@ -73,6 +74,7 @@ class Worker:
         self.id = new_id(doors.clock.now())
         self._stop = threading.Event()
         self._guard = SnapshotGuard(doors)
+        self._half_made = HalfMadeGuard(doors)
         self._guard_due = True
 
     def stop(self) -> None:
@@ -162,9 +164,11 @@ class Worker:
         if due or self._guard_due:
             self._guard_due = False  # at every start too
             self._guard.look()
+            self._half_made.look()
         elif quick:
             self._guard.quick()
             self._guard.report()
+            self._half_made.look()
 
     def _reap(self) -> None:
         reaper.reap(self._doors, self._options.ttl_seconds)
