@@ -26,7 +26,8 @@ class Forecast:
 
     @property
     def used_percent(self) -> int:
-        return 100 * self.used_bytes // self.total_bytes if self.total_bytes else 0
+        """As each repository's: rounded up, so that a line that is reached is never told as not."""
+        return -(-100 * self.used_bytes // self.total_bytes) if self.total_bytes else 0
 
 
 def forecast(storage: Mapping[str, Any], today: date, days: int) -> Forecast:

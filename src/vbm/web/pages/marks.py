@@ -31,7 +31,9 @@ def size(count: float | None) -> Markup:
     """``1.5 GiB``; ``–`` for None."""
     if count is None:
         return Markup('<span class="num">–</span>')
-    return Markup('<span class="num" title="{} bytes">{}</span>').format(f"{int(count):,}", format_size(count))
+    return Markup('<span class="num" title="{} bytes">{}</span>').format(
+        f"{int(count):,}", format_size(count)
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -16,10 +16,10 @@ from vbm.security.roles import Permission
 from vbm.services import fleet, jobs, points, repositories, runs
 from vbm.services.fleet import Order, Row, Show, Wanted
 from vbm.services.workspace import Workspace
-from vbm.units import format_duration
 from vbm.vsphere import preflight
 from vbm.vsphere.model import DiskVerdict
 from vbm.web.access import needs
+from vbm.web.pages.marks import distance
 from vbm.web.pages.show import Form, back, link, page
 from vbm.web.state import Space
 
@@ -135,14 +135,14 @@ def _sentence(row: Row, its_jobs: list[JobRecord], now: datetime) -> str:
         return f"Not protected: {vm.skip_reason}."
     if last is None:
         return "Not protected: no job selects it." if not its_jobs else _waiting(its_jobs, now)
-    age = format_duration((now - last).total_seconds())
+    age = distance((now - last).total_seconds())
     said = f"It can be restored to how it was {age} ago"
     if row.state == "failing":
         return f"{said}, but its last backup failed."
     if not its_jobs:
         return f"{said}, but no job selects it any more."
     if row.next_run is not None:
-        return f"{said}; the next backup is in {format_duration((row.next_run - now).total_seconds())}."
+        return f"{said}; the next backup is in {distance((row.next_run - now).total_seconds())}."
     return f"{said}; its jobs have no schedule."
 
 
@@ -150,7 +150,9 @@ def _waiting(its_jobs: list[JobRecord], now: datetime) -> str:
     first = its_jobs[0]
     if first.next_run is None:
         return f"Not protected yet: {first.name} has no schedule and has not run."
-    return f"Not protected yet: {first.name} backs it up in {format_duration((first.next_run - now).total_seconds())}."
+    return (
+        f"Not protected yet: {first.name} backs it up in {distance((first.next_run - now).total_seconds())}."
+    )
 
 
 def _disks(row: Row, its_jobs: list[JobRecord]) -> list[DiskLine]:

@@ -56,7 +56,14 @@ _STATES: Final = {
 }
 
 
+def sentence(text: str) -> str:
+    """With a capital and a full stop: errors are written as parts of one."""
+    end = "" if text.endswith((".", "!", "?")) else "."
+    return f"{text[:1].upper()}{text[1:]}{end}" if text else ""
+
+
 def extend(environment: Environment) -> None:
     """Give the templates these words."""
     STATES.update(_STATES)
     environment.globals["NOTICES"] = NOTICES
+    environment.filters["sentence"] = sentence

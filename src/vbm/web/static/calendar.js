@@ -1,8 +1,6 @@
-// The month as a calendar. The table stays for those who read it better; without this script it is all there is.
+// The month as a calendar. The table below it stays for those who read it better.
 const box = document.getElementById("calendar");
 if (box && window.FullCalendar) {
-  box.hidden = false;
-  document.getElementById("month-table").open = false;
   const zone = box.dataset.zone;
   const query = zone === "UTC" ? "" : `?timezone=${encodeURIComponent(zone)}`;
   const shown = (event) => ({
@@ -23,4 +21,7 @@ if (box && window.FullCalendar) {
     displayEventTime: false,
     events: JSON.parse(box.dataset.events).map(shown),
   }).render();
+} else if (box) {
+  box.hidden = true;
+  document.getElementById("month-table").open = true;
 }
