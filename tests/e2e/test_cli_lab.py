@@ -421,8 +421,17 @@ def test_damage_is_named_with_restore_point_disk_and_range(fresh: Cli, lab: Lab,
     )
     made = fresh.json("backup", "web01", "--repository", "r")
     point = made["restore_point"]
+
+    def remembered() -> tuple[str, bool]:
+        verified = fresh.json("restore-point", "list")[0]["verified"]
+        return verified["mode"], verified["good"]
+
+    assert fresh.json("restore-point", "list")[0]["verified"] is None
+    assert fresh.json("restore-point", "verify", point, "--quick")["good"] is True
+    assert remembered() == ("quick", True)
     assert fresh.json("restore-point", "verify", point)["good"] is True
     assert fresh.json("repository", "check", "r", "--read-data")["bytes_checked"] > 0
+    assert remembered() == ("full", True)
     pack = max(
         (p for p in (tmp_path / "r" / "packs").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
     )
@@ -434,6 +443,8 @@ def test_damage_is_named_with_restore_point_disk_and_range(fresh: Cli, lab: Lab,
     assert done.exit_code == 5
     damages = json.loads(done.stdout)["damages"]
     assert [(d["restore_point"], d["disk_key"], d["length"]) for d in damages] == [(point, 2000, MIB)]
+    assert remembered() == ("full", False)
+    assert "DAMAGED" in fresh("restore-point", "list").stdout
     assert fresh("repository", "check", "r", "--read-data").exit_code == 5
     output = tmp_path / "o.raw"
     fails_clearly(fresh("restore", "disk", point, "--disk", "0", "--output", str(output)), 5, "damaged")

@@ -13,9 +13,11 @@ from fixtures_jobs import MIB, JobsRig
 from vbm.catalog.restore_points import PointRecord
 from vbm.catalog.runs import RunRecord
 from vbm.clock import SystemClock
+from vbm.ids import RestorePointId
 from vbm.lab.machine import Machine
 from vbm.objectstore.local import LocalStore
 from vbm.repository.pack import list_packs
+from vbm.repository.verdicts import Verdict, verdicts
 from vbm.services import jobs, point_runs, points, runs
 from vbm.services.documents import point_document, run_document
 from vbm.vsphere.restore_spec import RestoreSpec
@@ -40,7 +42,13 @@ class Scene:
     def named(self, name: str) -> list[Machine]:
         return [machine for machine in self.rig.lab.state.machines.values() if machine.name == name]
 
+    def remembered(self) -> Verdict:
+        """By the repository itself."""
+        with closing(LocalStore(self.rig.folder / "repository")) as store:
+            return verdicts(store)[RestorePointId(self.point.id)]
+
     def verified(self) -> dict[str, object] | None:
+        """By the catalog."""
         found: dict[str, object] | None = point_document(points.get(self.rig.workspace, self.point.id))[
             "verified"
         ]
@@ -110,6 +118,7 @@ def test_a_restore_point_is_verified_and_that_is_remembered(scene: Scene, mode: 
     verified = scene.verified()
     assert verified is not None
     assert (verified["mode"], verified["good"]) == (mode, True)
+    assert (scene.remembered().mode, scene.remembered().good) == (mode, True)
     assert points.summaries(scene.rig.workspace)[0].verified == 1
 
 
@@ -140,4 +149,5 @@ def test_damage_fails_the_verification_and_is_remembered(scene: Scene) -> None:
     verified = scene.verified()
     assert verified is not None
     assert (verified["mode"], verified["good"]) == ("full", False)
+    assert not scene.remembered().good
     assert points.summaries(scene.rig.workspace)[0].verified == 0

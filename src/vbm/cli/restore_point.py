@@ -27,8 +27,9 @@ from vbm.clock import rfc3339
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
 from vbm.repository.prune import execute_prune
-from vbm.repository.verify import execute_verify, plan_verify
 from vbm.services import restore_points, upkeep
+from vbm.services import verify as verification
+from vbm.services.documents import verified_document
 from vbm.services.restore_points import Listed
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
@@ -123,8 +124,7 @@ def verify(
         restore_points.found(workspace, where, restore_point) as found,
         progress.shown(progress.VERIFY_PHASES) as listener,
     ):
-        plan = plan_verify(found.repository, [found.manifest.restore_point_id], read_data=not quick)
-        result = execute_verify(found.repository, plan, listener, cancel)
+        result = verification.point(workspace, where, found, listener, cancel, read_data=not quick)
     verdicts.show(result, as_json=as_json)
 
 
@@ -235,7 +235,10 @@ def _show(found: list[Listed], *, utc: bool) -> None:
 
 def _row(point: Listed, *, utc: bool) -> tuple[object, ...]:
     m = point.manifest
-    marks = [w for w, on in (("pinned", point.pinned), ("verified", point.verified is not None)) if on]
+    marks = ["pinned"] if point.pinned else []
+    if point.verified is not None:
+        marks.append("verified" if point.verified.good else "DAMAGED")
+    style = "red" if point.verified is not None and not point.verified.good else "green"
     return (
         m.restore_point_id,
         m.vm_name,
@@ -244,12 +247,12 @@ def _row(point: Listed, *, utc: bool) -> tuple[object, ...]:
         m.read_mode,
         format_size(m.size_bytes),
         format_size(m.bytes.new),
-        Text(", ".join(marks), style="green"),
+        Text(", ".join(marks), style=style),
     )
 
 
 def _json(point: Listed) -> dict[str, object]:
-    m = point.manifest
+    m, verdict = point.manifest, point.verified
     return {
         "id": m.restore_point_id,
         "vm_name": m.vm_name,
@@ -262,7 +265,7 @@ def _json(point: Listed) -> dict[str, object]:
         "consistency": m.consistency,
         "size_bytes": m.size_bytes,
         "new_bytes": m.bytes.new,
-        "verified": point.verified,
+        "verified": verified_document(verdict.time, verdict.mode, good=verdict.good) if verdict else None,
         "pinned": point.pinned,
     }
 

@@ -12,6 +12,7 @@ from vbm.repository.format import manifest_key, restore_point_prefix
 from vbm.repository.manifest import Manifest
 from vbm.repository.marks import Marks, among, needed, words_of
 from vbm.repository.repository import DamagedRestorePoint, Repository
+from vbm.repository.verdicts import forget_verdicts
 
 
 class PinnedError(InputError):
@@ -85,3 +86,4 @@ def execute_prune(repo: Repository, plan: PrunePlan, cancel: CancelToken | None 
         repo.store.delete(manifest_key(point.vm, point.id))
         for info in list(repo.store.list(restore_point_prefix(point.vm, point.id))):
             repo.store.delete(info.key)
+        forget_verdicts(repo.store, point.id)

@@ -78,6 +78,8 @@ class Verified:
     missing_packs: tuple[PackId, ...] = ()
     lost_chunks: int = 0
     notes: tuple[str, ...] = ()
+    points: tuple[RestorePointId, ...] = ()
+    read_data: bool = False
 
     @property
     def good(self) -> bool:
@@ -90,6 +92,11 @@ class Verified:
         points = f"{self.restore_points} restore point{'' if self.restore_points == 1 else 's'} whole"
         read = f"{format_size(self.bytes_checked)} read back" if self.bytes_checked else "looked up, not read"
         return f"{points}: {self.chunks_checked} chunks, {read}"
+
+    def by_point(self) -> dict[RestorePointId, bool]:
+        """Of each restore point that was looked at, whether it is whole."""
+        bad = {damage.restore_point for damage in self.damages}
+        return {point: point not in bad for point in self.points}
 
     def to_document(self) -> dict[str, Any]:
         """For JSON."""
@@ -157,6 +164,7 @@ class _Verification:
         self._impaired: set[PackId] = set()
         self._missing: set[PackId] = set()
         self._chunks = self._bytes = 0
+        self._seen: list[RestorePointId] = []
 
     def run(self) -> Verified:
         self._progress.phase("connecting")
@@ -186,6 +194,8 @@ class _Verification:
             missing_packs=tuple(sorted(self._missing)),
             lost_chunks=len(self._lost),
             notes=tuple(self._notes),
+            points=tuple(self._seen),
+            read_data=self._plan.read_data,
         )
 
     # --- documents and maps
@@ -210,6 +220,7 @@ class _Verification:
 
     def _point(self, point: Manifest | DamagedRestorePoint) -> Marks:
         """Check its files and maps; the marks of its chunks."""
+        self._seen.append(point.id if isinstance(point, DamagedRestorePoint) else point.restore_point_id)
         if isinstance(point, DamagedRestorePoint):
             self._damages.append(Damage(point.id, point.vm, None, 0, 0, point.error.message, "manifest.json"))
             return union([])
@@ -226,6 +237,7 @@ class _Verification:
                 found.append(self._disk(_Disk(point, entry, entry.disk_key)))
         if len(self._damages) > before[0] and not self._repo.exists(point):
             del self._damages[before[0] :], self._disks[before[1] :]
+            self._seen.pop()
             self._note(f"restore point {point.restore_point_id} was deleted meanwhile")
             return union([])
         return union(found)

@@ -11,6 +11,7 @@ from vbm.catalog.restore_points import replace_points
 from vbm.errors import InputError, NotFoundError
 from vbm.repository.catalog_copies import copies, installation_of, read_copy
 from vbm.repository.repository import DamagedRestorePoint
+from vbm.repository.verdicts import verdicts
 from vbm.services import repositories, trail
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
@@ -33,13 +34,19 @@ def recover(workspace: Workspace, url: str, key: Key, name: str) -> Recovered:
     record, added = _known(workspace, url, key, name)
     with closing(repositories.open_at(url, key.source)) as repository:
         found = list(repository.scan())
-        pinned = repository.pinned()
+        pinned, known = repository.pinned(), verdicts(repository.store)
     damaged = tuple(p.id for p in found if isinstance(p, DamagedRestorePoint))
-    points = [
-        replace(point_of(m, record.id), pinned=m.restore_point_id in pinned)
-        for m in found
-        if not isinstance(m, DamagedRestorePoint)
-    ]
+    points = []
+    for m in found:
+        if isinstance(m, DamagedRestorePoint):
+            continue
+        point = replace(point_of(m, record.id), pinned=m.restore_point_id in pinned)
+        verdict = known.get(m.restore_point_id)
+        if verdict is not None:
+            point = replace(
+                point, verified=verdict.time, verified_mode=verdict.mode, verified_good=verdict.good
+            )
+        points.append(point)
     with workspace.catalog.writing() as session:
         count = replace_points(session, record.id, points)
         trail.note(workspace, session, "catalog.recover", record.name, {"restore_points": count})

@@ -12,6 +12,7 @@ from vbm.errors import InputError, NotFoundError, VbmError
 from vbm.ids import RestorePointId
 from vbm.repository.manifest import Manifest
 from vbm.repository.repository import Repository
+from vbm.repository.verdicts import Verdict, verdicts
 from vbm.services import access
 from vbm.services.access import Where
 from vbm.services.workspace import Workspace
@@ -26,7 +27,7 @@ class Listed:
     repository: str
     manifest: Manifest
     pinned: bool
-    verified: str | None  # RFC 3339 of the last verification that found it whole
+    verified: Verdict | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,13 @@ def listing(
     """Restore points, oldest first in each repository; of one VM where its name or instance UUID is given."""
     wanted = vm.casefold() if vm is not None else None
     for label, repository in access.each(workspace, where, failed):
-        pinned = repository.pinned()
+        pinned, known = repository.pinned(), verdicts(repository.store)
         for manifest in repository.restore_points():
             names = {manifest.vm_name.casefold(), manifest.vm_instance_uuid.casefold()}
             if wanted is None or wanted in names:
                 pin_set = manifest.restore_point_id in pinned
-                yield Listed(repository=label, manifest=manifest, pinned=pin_set, verified=None)
+                verdict = known.get(manifest.restore_point_id)
+                yield Listed(repository=label, manifest=manifest, pinned=pin_set, verified=verdict)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from dbos import DBOS
 
 from vbm.catalog.restore_points import mark_point
 from vbm.catalog.runs import change_run
-from vbm.errors import DamagedError, NotFoundError
+from vbm.errors import DamagedError, NotFoundError, VbmError
 from vbm.ids import RestorePointId
+from vbm.repository.verdicts import Mode, Verdict, remember
 from vbm.repository.verify import Verified, execute_verify, plan_verify
 from vbm.workflows.live import LiveRun
 from vbm.workflows.steps import RECOVERIES, Document, ended, step, tried
@@ -27,7 +28,7 @@ def verify(live: LiveRun, attempt: int) -> Document:
     """Look, and remember what was found. Raises DamageFoundError."""
     with live.doors.catalog.writing() as database:
         change_run(database, live.run.id, live.token, {"attempts": attempt})
-    mode = str(live.run.parameters["mode"])
+    mode: Mode = "full" if live.run.parameters["mode"] == "full" else "quick"
     live.progress.begin_anew()
     repository, point = live.repository(), RestorePointId(live.run.restore_point_id)
     plan = plan_verify(repository, [point], read_data=mode == "full")
@@ -38,7 +39,16 @@ def verify(live: LiveRun, attempt: int) -> Document:
         live.progress.note(note)
     result = _result(found, mode)
     now = live.doors.clock.now()
-    values = {"verified": now, "verified_mode": mode, "verified_good": found.good}
+    try:
+        verdict = remember(repository.store, {point: found.good}, mode, now)[point]
+    except VbmError as error:
+        live.progress.warn(f"the repository does not remember this verification: {error.message}")
+        verdict = Verdict(now, mode, found.good)
+    values = {
+        "verified": verdict.time,
+        "verified_mode": verdict.mode,
+        "verified_good": verdict.good,
+    }
     with live.doors.catalog.writing() as database:
         change_run(database, live.run.id, live.token, {"result": result})
         mark_point(database, live.run.repository_id, point, values)
@@ -49,6 +59,7 @@ def verify(live: LiveRun, attempt: int) -> Document:
 
 def _result(found: Verified, mode: str) -> dict[str, Any]:
     document = found.to_document()
+    document.pop("points")
     count = len(document["damages"])
     return document | {"mode": mode, "damages": document["damages"][:_DAMAGES_KEPT], "damage_count": count}
 
