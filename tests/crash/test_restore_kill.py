@@ -144,12 +144,14 @@ def test_a_lease_that_outlives_its_process_is_waited_for(scene: Scene) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_a_restore_as_new_vm_survives_everywhere(either: Scene) -> None:
     for point in AS_NEW:
         either.survives(point, RestoreSpec(name="again", power_on=True))
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_a_restore_in_place_survives_everywhere(either: Scene) -> None:
     for point in IN_PLACE:
         for after in (1, 2) if point == "making.loose" else (1,):
@@ -176,6 +178,7 @@ def test_what_a_killed_command_has_half_made_is_removed_by_the_next(scene: Scene
     first.kill()
     first.wait()
     assert [half.name for half in ledger.leftovers("lab")] == ["byhand"]
+    rig.lab.context.rules.clear()
     stranger = rig.machine("byhand-2", MIB)
     second = subprocess.run([*command[:-1], "other"], env=rig.environment, capture_output=True, check=False)
     assert second.returncode == 0, second.stderr

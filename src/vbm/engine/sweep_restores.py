@@ -15,6 +15,7 @@ from vbm.vsphere.making import HalfMade
 from vbm.vsphere.session import Session
 
 Became = Literal["gone", "whole", "exchanged", "waiting"]
+_WITH_LOOSE_DISKS: Final = ("loose", "exchanging")
 _LATE: Final = timedelta(minutes=15)  # no call of a dead process is carried out later
 
 
@@ -38,7 +39,7 @@ def settle(
     """
     if half.stage == "done":
         return "exchanged" if half.target else "whole"
-    if half.target:
+    if half.target and half.stage in _WITH_LOOSE_DISKS:
         exchanged = in_place_restore.settle(session, half, progress, keep_replaced=not by_run, waits=waits)
         return "exchanged" if exchanged else "gone"
     if half.stage == "whole":
