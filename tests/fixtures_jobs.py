@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ CHILD = Path(__file__).with_name("jobs_worker_child.py")
 class JobsRig:
     """``database_url`` empty: SQLite in the home."""
 
-    def __init__(self, folder: Path, database_url: str = "") -> None:
+    def __init__(self, folder: Path, database_url: str = "", lab: LabOptions | None = None) -> None:
         self.folder, self.home = folder, folder / "home"
-        self.lab = Lab(folder / "lab", LabOptions(preset="empty")).start()
+        self.lab = Lab(folder / "lab", lab or LabOptions(preset="empty")).start()
         url = database_url or f"sqlite:///{self.home}/vbm.db"
         self.environment = os.environ | {"VBM_HOME": str(self.home), "VBM_DATABASE_URL": url}
         self.workspace = Workspace(Settings(self.home, url))
@@ -77,11 +77,13 @@ class JobsRig:
         }
         jobs.create(self.workspace, document | fields)
 
-    def worker(self, *arguments: str, ready: bool = True) -> subprocess.Popen[bytes]:
-        """A worker process; ``arguments`` say where it is to be killed."""
+    def worker(
+        self, *arguments: str, ready: bool = True, prefix: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A worker process; ``arguments`` say where it is to be killed, ``prefix`` runs it on another host."""
         with (self.folder / "worker.log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, str(CHILD), *arguments],
+                [*prefix, sys.executable, str(CHILD), *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -130,14 +132,14 @@ class JobsRig:
             if node.name.startswith("vbm-")
         ]
 
-    def points(self) -> list[Any]:
-        record = repositories.get(self.workspace, "main")
+    def points(self, repository_name: str = "main") -> list[Any]:
+        record = repositories.get(self.workspace, repository_name)
         with closing(repositories.open_stored(self.workspace, record)) as repository:
             return list(repository.restore_points())
 
-    def stored(self, point: Any) -> bytes:
+    def stored(self, point: Any, repository_name: str = "main") -> bytes:
         """The first disk of a restore point."""
-        record = repositories.get(self.workspace, "main")
+        record = repositories.get(self.workspace, repository_name)
         with closing(repositories.open_stored(self.workspace, record)) as repository:
             disk = point.disks[0]
             buffer = bytearray(disk.capacity_bytes)
