@@ -89,6 +89,11 @@ _finish = _step("finish", ending.finish)
 @DBOS.workflow(name="vbm.backup", max_recovery_attempts=RECOVERIES)
 def backup_run(run_id: str, attempts: int, wait_seconds: float) -> str:
     """Back up one VM; answers the state in which the run ended."""
+    with OWNED.watched(run_id):
+        return _run(run_id, attempts, wait_seconds)
+
+
+def _run(run_id: str, attempts: int, wait_seconds: float) -> str:
     attempt = 1
     outcome = _attempt(run_id, attempt)
     while attempt < attempts and outcome.get("error", {}).get("again"):

@@ -184,6 +184,7 @@ class Worker:
     def _take_until_stopped(self, runtime: Runtime) -> None:
         while not self._stop.is_set():
             try:
+                self._hand_back_fallen()
                 while len(OWNED) < self._options.slots and not self._stop.is_set() and self._take(runtime):
                     pass
             except VbmError as error:
@@ -191,6 +192,13 @@ class Worker:
             except Exception:  # noqa: BLE001 - a defect must not end the worker
                 _log.exception("no run can be taken now")
             self._stop.wait(self._options.claim_every)
+
+    def _hand_back_fallen(self) -> None:
+        """Runs whose journal could not be written wait to be taken again; they go on from their last step."""
+        for live in OWNED.fallen():
+            with self._doors.catalog.writing() as session:
+                change_run(session, live.run.id, live.token, {"state": "queued", "worker_id": ""})
+            OWNED.end(live.run.id)
 
     def _take(self, runtime: Runtime) -> bool:
         """Take one run and execute it in a thread; False where none may begin."""
