@@ -91,9 +91,13 @@ class JobsRig:
             )
         self.children.append(child)
         if ready:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n", self.log()
+            self.ready(child)
         return child
+
+    def ready(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait until it takes runs."""
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n", self.log()
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGTERM)
@@ -110,8 +114,15 @@ class JobsRig:
         clock = SystemClock()
         end = clock.monotonic() + seconds
         while not true():
-            assert clock.monotonic() < end, f"not within {seconds} s: {what}\n{self.log()}\n{self.runs()}"
+            assert clock.monotonic() < end, f"not within {seconds} s: {what}\n{self.log()}\n{self.states()}"
             clock.sleep(0.05)
+
+    def states(self) -> list[str]:
+        """Each run in a few words."""
+        return [
+            f"{r.vm_name} {r.state} {r.phase} {r.attempts}. {r.worker_id} {r.snapshot_state} {r.error_message}"
+            for r in self.runs()
+        ]
 
     def ended(self, count: int, seconds: float = 60) -> list[RunRecord]:
         """The runs, once so many have ended and none is under way."""

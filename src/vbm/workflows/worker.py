@@ -82,9 +82,9 @@ class Worker:
     def run(self, ready: Callable[[], None] | None = None) -> None:
         """Work. Raises WorkerRunningError, and the catalog's errors at start."""
         lock = self._only_one()
-        self._register()
         if lock is not None:
             reaper.reap_all_but(self._doors, self.id)
+        self._register()
         runtime = Runtime.start(self._settings, self.id)
         attendant = Attendant(self._doors, self.id, OWNED, self._options.ttl_seconds)
         attendant.start()
@@ -133,7 +133,9 @@ class Worker:
             version=vbm.__version__,
         )
         with self._doors.catalog.writing() as session:
-            insert_worker(session, record)
+            name = insert_worker(session, record)
+        if name != self._options.name:
+            _log.warning("there is a worker named %s already; this one is %s", self._options.name, name)
 
     def _tickers(self, runtime: Runtime) -> list[_Ticker]:
         options = self._options
