@@ -36,7 +36,11 @@ class JobsRig:
         self.folder, self.home = folder, folder / "home"
         self.lab = Lab(folder / "lab", lab or LabOptions(preset="empty")).start()
         url = database_url or f"sqlite:///{self.home}/vbm.db"
-        self.environment = os.environ | {"VBM_HOME": str(self.home), "VBM_DATABASE_URL": url}
+        self.environment = os.environ | {
+            "VBM_HOME": str(self.home),
+            "VBM_DATABASE_URL": url,
+            "PYTHONFAULTHANDLER": "1",
+        }
         self.workspace = Workspace(Settings(self.home, url))
         self.vcenter = NewVcenter(
             name="lab",
@@ -101,7 +105,12 @@ class JobsRig:
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGTERM)
-        child.wait(60)
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGABRT)  # its threads go to the log
+            child.wait()
+            raise AssertionError(f"a worker does not stop\n{self.log()}") from None
 
     def log(self) -> str:
         return (self.folder / "worker.log").read_text()
