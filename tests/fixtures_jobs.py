@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,15 @@ CHILD = Path(__file__).with_name("jobs_worker_child.py")
 class JobsRig:
     """``database_url`` empty: SQLite in the home."""
 
-    def __init__(self, folder: Path, database_url: str = "") -> None:
+    def __init__(self, folder: Path, database_url: str = "", lab: LabOptions | None = None) -> None:
         self.folder, self.home = folder, folder / "home"
-        self.lab = Lab(folder / "lab", LabOptions(preset="empty")).start()
+        self.lab = Lab(folder / "lab", lab or LabOptions(preset="empty")).start()
         url = database_url or f"sqlite:///{self.home}/vbm.db"
-        self.environment = os.environ | {"VBM_HOME": str(self.home), "VBM_DATABASE_URL": url}
+        self.environment = os.environ | {
+            "VBM_HOME": str(self.home),
+            "VBM_DATABASE_URL": url,
+            "PYTHONFAULTHANDLER": "1",
+        }
         self.workspace = Workspace(Settings(self.home, url))
         self.vcenter = NewVcenter(
             name="lab",
@@ -77,11 +81,13 @@ class JobsRig:
         }
         jobs.create(self.workspace, document | fields)
 
-    def worker(self, *arguments: str, ready: bool = True) -> subprocess.Popen[bytes]:
-        """A worker process; ``arguments`` say where it is to be killed."""
+    def worker(
+        self, *arguments: str, ready: bool = True, prefix: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A worker process; ``arguments`` say where it is to be killed, ``prefix`` runs it on another host."""
         with (self.folder / "worker.log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, str(CHILD), *arguments],
+                [*prefix, sys.executable, str(CHILD), *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -89,13 +95,22 @@ class JobsRig:
             )
         self.children.append(child)
         if ready:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n", self.log()
+            self.ready(child)
         return child
+
+    def ready(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait until it takes runs."""
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n", self.log()
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGTERM)
-        child.wait(60)
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGABRT)  # its threads go to the log
+            child.wait()
+            raise AssertionError(f"a worker does not stop\n{self.log()}") from None
 
     def log(self) -> str:
         return (self.folder / "worker.log").read_text()
@@ -108,8 +123,15 @@ class JobsRig:
         clock = SystemClock()
         end = clock.monotonic() + seconds
         while not true():
-            assert clock.monotonic() < end, f"not within {seconds} s: {what}\n{self.log()}\n{self.runs()}"
+            assert clock.monotonic() < end, f"not within {seconds} s: {what}\n{self.log()}\n{self.states()}"
             clock.sleep(0.05)
+
+    def states(self) -> list[str]:
+        """Each run in a few words."""
+        return [
+            f"{r.vm_name} {r.state} {r.phase} {r.attempts}. {r.worker_id} {r.snapshot_state} {r.error_message}"
+            for r in self.runs()
+        ]
 
     def ended(self, count: int, seconds: float = 60) -> list[RunRecord]:
         """The runs, once so many have ended and none is under way."""
@@ -130,14 +152,14 @@ class JobsRig:
             if node.name.startswith("vbm-")
         ]
 
-    def points(self) -> list[Any]:
-        record = repositories.get(self.workspace, "main")
+    def points(self, repository_name: str = "main") -> list[Any]:
+        record = repositories.get(self.workspace, repository_name)
         with closing(repositories.open_stored(self.workspace, record)) as repository:
             return list(repository.restore_points())
 
-    def stored(self, point: Any) -> bytes:
+    def stored(self, point: Any, repository_name: str = "main") -> bytes:
         """The first disk of a restore point."""
-        record = repositories.get(self.workspace, "main")
+        record = repositories.get(self.workspace, repository_name)
         with closing(repositories.open_stored(self.workspace, record)) as repository:
             disk = point.disks[0]
             buffer = bytearray(disk.capacity_bytes)

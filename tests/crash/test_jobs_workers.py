@@ -1,8 +1,7 @@
-"""Several workers on one PostgreSQL database: killed, frozen and thawed, the database gone for a while."""
+"""A run of one machine is gone on with by another, on one PostgreSQL database and without the files of the first."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import pytest
 
 from fixtures_jobs import MIB, JobsRig
 from fixtures_postgresql import Server, postgresql
-from vbm.catalog.preferences import set_preference
-from vbm.catalog.runs import ENDED
-from vbm.services import jobs, working
+from vbm.services import jobs
 
 
 @pytest.fixture(scope="module")
@@ -28,63 +25,6 @@ def rig(server: Server, tmp_path: Path) -> Iterator[JobsRig]:
     made = JobsRig(tmp_path, server.url.format(name))
     yield made
     made.close()
-
-
-def test_a_killed_and_a_frozen_worker_lose_no_run(rig: JobsRig, server: Server) -> None:
-    machines = {f"vm{n}": rig.machine(f"vm{n}", 12 * MIB) for n in range(6)}
-    expected = {name: machine.guest_read(0, 0, 12 * MIB) for name, machine in machines.items()}
-    rig.job(limits={"bytes_per_second": 2 * MIB, "parallel_vms": 6})
-    with rig.workspace.catalog.writing() as session:
-        for limit in ("max_runs_per_vcenter", "max_runs_per_datastore"):
-            set_preference(session, limit, 0)  # else one worker may take all that may run
-    workers = [rig.worker(f"name=w{n}", "ttl=4", "slots=2") for n in range(3)]
-    jobs.run_now(rig.workspace, "nightly")
-    rig.until(
-        lambda: len({run.worker_id for run in rig.runs() if run.state == "running" and run.bytes_done}) == 3,
-        "all workers read",
-    )
-    workers[0].kill()
-    workers[1].send_signal(signal.SIGSTOP)
-    rig.until(
-        lambda: {w.name for w in working.workers(rig.workspace) if w.dead} == {"w0", "w1"},
-        "both were found out",
-    )
-    workers[1].send_signal(signal.SIGCONT)
-    most = 0
-
-    def ended() -> bool:
-        nonlocal most
-        found = rig.runs()
-        most = max(most, sum(run.state == "running" for run in found))
-        return len(found) == 6 and all(run.state in ENDED for run in found)
-
-    rig.until(ended, "all runs ended", 150)
-    assert {run.state for run in rig.runs()} <= {"succeeded", "warning"}, rig.runs()
-    assert {run.snapshot_state for run in rig.runs()} == {"removed"}
-    assert rig.ours() == []
-    assert most <= 4
-    assert workers[1].wait(30) == 75
-    points = rig.points()
-    assert len(points) == 6
-    for point in points:
-        assert rig.stored(point) == expected[point.vm_name]
-    jobs.run_now(rig.workspace, "nightly")
-    rig.until(lambda: any(run.phase == "downloading" for run in rig.runs()), "it reads again")
-    server.stop()
-    server.start()
-    rig.until(lambda: _answers(rig), "the database answers again")
-    rig.ended(12, 150)
-    assert workers[2].poll() is None
-    assert {run.state for run in rig.runs()[:6]} == {"succeeded"}, rig.runs()[:6]
-    rig.stop(workers[2])
-    assert workers[2].returncode == 0
-
-
-def _answers(rig: JobsRig) -> bool:
-    try:
-        return bool(rig.runs())
-    except Exception:  # noqa: BLE001 - until it does
-        return False
 
 
 def test_a_run_killed_on_one_machine_is_gone_on_with_by_another_without_its_files(

@@ -292,7 +292,14 @@ def test_a_wrong_passphrase_is_one_clear_error(ready: Cli, first: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("url", "code"),
-    [("file:///tmp/../etc/x", 2), ("gopher://x/y", 2), ("file://host/x", 2), ("", 2), ("file:///", 2)],
+    [
+        ("file:///tmp/../etc/x", 2),
+        ("gopher://x/y", 2),
+        ("file://host/x", 2),
+        ("", 2),
+        ("file:///", 2),
+        ("file:///proc/nothing", 4),
+    ],
 )
 def test_an_address_that_can_not_be_a_repository_is_refused(ready: Cli, url: str, code: int) -> None:
     done = ready("repository", "create", "other", url, "--no-encryption")

@@ -85,6 +85,13 @@ class Store:
     def collect(self) -> None:
         execute_gc(self.repo, plan_gc(self.repo))
 
+    def forget_index(self, but: set[str]) -> None:
+        """As if it had never been written, but for these segments."""
+        for info in list(self.repo.store.list("index/")):
+            if info.key not in but:
+                self.repo.store.delete(info.key)
+        self.reopen()
+
     def two_passes(self) -> None:
         self.collect()
         self.clock.advance(25 * 3600)
@@ -196,6 +203,32 @@ def test_what_an_aborted_backup_left_is_collected(store: Store) -> None:
     store.two_passes()
     assert len(store.packs) == 1
     store.check()
+
+
+def test_a_pack_that_no_index_names_goes_where_others_hold_what_is_in_it(store: Store) -> None:
+    store.backup("one", [1, 2])
+    known = {info.key for info in store.repo.store.list("index/")}
+    with store.repo.writer(owner="dies") as writer:
+        for seed in (1, 2):
+            writer.store_again(writer.put_chunk(chunk(seed)).id, chunk(seed))
+        writer.checkpoint()
+    store.forget_index(but=known)
+    assert len(store.packs) == 2
+    store.two_passes()
+    assert len(store.packs) == 1
+    store.check()
+    assert not plan_gc(store.repo).has_work
+
+
+def test_a_pack_that_no_index_names_and_that_is_needed_is_named_again(store: Store) -> None:
+    store.backup("one", [1, 2])
+    known = {info.key for info in store.repo.store.list("index/")}
+    store.backup("two", [3, 4])
+    store.forget_index(but=known)
+    assert len(plan_gc(store.reopen()).adopt) == 1
+    store.collect()
+    store.check()
+    assert not plan_gc(store.repo).has_work
 
 
 def test_a_little_used_pack_is_copied_and_then_goes(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,10 +72,16 @@ def admission_lock(session: Session) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
-def insert_worker(session: Session, record: WorkerRecord) -> None:
+def insert_worker(session: Session, record: WorkerRecord) -> str:
+    """Its name: the one wanted, or ``name-2``, ``name-3`` … where one that is not known to be dead has that."""
+    admission_lock(session)
+    taken = set(session.scalars(select(WorkerRow.name).where(WorkerRow.dead.is_(False))))
+    others = (f"{record.name}-{number}" for number in itertools.count(2))
+    name = record.name if record.name not in taken else next(n for n in others if n not in taken)
     values: dict[str, Any] = {slot: getattr(record, slot) for slot in WorkerRecord.__dataclass_fields__}
-    session.add(WorkerRow(**values | {"heartbeat": database_time(session)}))
+    session.add(WorkerRow(**values | {"name": name, "heartbeat": database_time(session)}))
     session.flush()
+    return name
 
 
 def beat(session: Session, worker_id: str) -> bool:

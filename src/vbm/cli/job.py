@@ -11,7 +11,7 @@ import typer
 
 from vbm.catalog.jobs import JobRecord
 from vbm.catalog.runs import ENDED, RunRecord
-from vbm.cli import output
+from vbm.cli import job_preview, output
 from vbm.cli.completion import complete_repository, complete_vcenter
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
@@ -40,7 +40,16 @@ Folder = Annotated[
 Pool = Annotated[
     list[str] | None, typer.Option("--resource-pool", metavar="NAME", help="Every VM in this resource pool.")
 ]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TAG", help="Every VM with this vSphere tag, as NAME or CATEGORY:NAME."),
+]
+Attribute = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Every VM whose custom attribute has this value or pattern."),
+]
 Exclude = Annotated[list[str] | None, typer.Option(metavar="VM", help="But not these; may be repeated.")]
+ExcludeTag = Annotated[list[str] | None, typer.Option(metavar="TAG", help="But none with this vSphere tag.")]
 RepositoryName = Annotated[
     str | None,
     typer.Option(
@@ -130,6 +139,14 @@ SnapshotTimeout = Annotated[
         help="Tell people of a snapshot that is older than this.",
     ),
 ]
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|quick|full",
+        rich_help_panel=_HOW,
+        help="Check each new restore point; full reads it back.",
+    ),
+]
 FromFile = Annotated[
     Path | None,
     typer.Option("--from-file", metavar="FILE", help="A job document as JSON; - reads standard input."),
@@ -152,7 +169,10 @@ def create(
     vm: Vm = None,
     folder: Folder = None,
     resource_pool: Pool = None,
+    tag: Tag = None,
+    attribute: Attribute = None,
     exclude: Exclude = None,
+    exclude_tag: ExcludeTag = None,
     cron: Cron = None,
     timezone: Zone = None,
     window: WindowOption = None,
@@ -168,6 +188,7 @@ def create(
     retry_wait: RetryWait = None,
     deadline: Deadline = None,
     snapshot_timeout: SnapshotTimeout = None,
+    verify: Verify = None,
     from_file: FromFile = None,
     as_json: Json = False,
 ) -> None:
@@ -203,7 +224,10 @@ def update(
     vm: Vm = None,
     folder: Folder = None,
     resource_pool: Pool = None,
+    tag: Tag = None,
+    attribute: Attribute = None,
     exclude: Exclude = None,
+    exclude_tag: ExcludeTag = None,
     cron: Cron = None,
     timezone: Zone = None,
     window: WindowOption = None,
@@ -219,6 +243,7 @@ def update(
     retry_wait: RetryWait = None,
     deadline: Deadline = None,
     snapshot_timeout: SnapshotTimeout = None,
+    verify: Verify = None,
     from_file: FromFile = None,
     as_json: Json = False,
 ) -> None:
@@ -406,6 +431,9 @@ def retention(name: Name, dry_run: DryRun = False, as_json: Json = False, utc: U
         )
 
 
+app.command("preview", epilog=job_preview.EXAMPLES)(job_preview.preview)
+
+
 # -- from options to the document
 
 
@@ -439,6 +467,7 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
         "retries": _set(attempts=given["attempts"], wait_seconds=given["retry_wait"]),
         "deadline_seconds": given["deadline"],
         "snapshot_timeout_seconds": given["snapshot_timeout"],
+        "verify": given["verify"],
     }
     return {name: value for name, value in changes.items() if value not in (None, {})}
 
@@ -452,8 +481,11 @@ def _selection(given: dict[str, Any]) -> dict[str, Any]:
         vms=given["vm"] or None,
         folders=given["folder"] or None,
         resource_pools=given["resource_pool"] or None,
+        tags=given["tag"] or None,
+        attributes=given["attribute"] or None,
     )
-    return chosen | ({"exclude": {"vms": given["exclude"]}} if given["exclude"] else {})
+    exclude = _set(vms=given["exclude"] or None, tags=given["exclude_tag"] or None)
+    return chosen | ({"exclude": exclude} if exclude else {})
 
 
 def _schedule(given: dict[str, Any]) -> dict[str, Any]:
@@ -503,7 +535,9 @@ def _selection_words(selection: dict[str, Any]) -> str:
     parts = [*selection["vms"]]
     parts += [f"folder {path}" for path in selection["folders"]]
     parts += [f"pool {name}" for name in selection["resource_pools"]]
-    excluded = selection["exclude"].get("vms") or ()
+    parts += [f"tag {name}" for name in selection["tags"]] + selection["attributes"]
+    exclude = selection["exclude"]
+    excluded = [*(exclude.get("vms") or ()), *(f"tag {name}" for name in exclude.get("tags") or ())]
     return ", ".join(parts) + (f" but not {', '.join(excluded)}" if excluded else "")
 
 

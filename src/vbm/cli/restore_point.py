@@ -215,7 +215,7 @@ def delete(
 
 
 def _unreachable(name: str, error: VbmError) -> None:
-    output.say(f"Warning: repository {name} can't be opened: {error.message}", style="yellow")
+    output.say(f"Warning: repository {name}: {error.message}", style="yellow")
 
 
 def _show(found: list[Listed], *, utc: bool) -> None:

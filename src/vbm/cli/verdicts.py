@@ -61,6 +61,7 @@ def _json(result: Verified) -> dict[str, object]:
                 "disk_key": d.disk_key,
                 "offset": d.offset,
                 "length": d.length,
+                "file": d.file,
                 "message": d.message,
             }
             for d in result.damages

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from vbm.lab.context import Context
 from vbm.lab.device_view import CONTROLLER_TYPES
 from vbm.lab.errors import refusal, to_fault
-from vbm.lab.leases import Device, Lease
+from vbm.lab.leases import ERROR, Device, Lease
 from vbm.lab.machine import Machine
 from vbm.lab.machine_spec import machine_spec
 from vbm.lab.model import MachineConfig, SnapshotNode, VirtualDisk
@@ -90,6 +90,10 @@ def start_import(context: Context, call: Call, pool: Any) -> Lease:
             )
             for number, disk in enumerate(machine.config.disks)
         ]
+        with lease.lock:
+            is_over = lease.state == ERROR
+        if is_over:  # aborted while the machine was being made
+            context.state.vanish(machine.moref)
 
     def end(well: bool) -> None:
         context.log("lease-end", lease=lease.token, machine=spec.name, well=well)

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 from vbm.lab.context import Context
 from vbm.lab.errors import HttpError
 from vbm.lab.http_exchange import Exchange, authenticate
+from vbm.lab.injection import before, strike
 from vbm.lab.sessions import UserSession
 from vbm.lab.tree import kind_of
 
@@ -19,6 +20,8 @@ _LIMIT_BYTES = 1 << 20
 
 def serve_rest(context: Context, exchange: Exchange) -> None:
     """``/rest`` wraps each answer in ``{"value": …}``; ``/api`` does not."""
+    if context.rules.any():
+        before(context, strike(context, exchange.path, ()), exchange.handler.connection)
     old = exchange.path.startswith("/rest")
     path = exchange.path.removeprefix("/rest/com/vmware" if old else "/api").replace("/id:", "/").rstrip("/")
     if path in {"/session", "/cis/session"}:

@@ -142,7 +142,10 @@ class LocalStore:
             missing.append(folder)
             folder = folder.parent
         for new in reversed(missing):
-            new.mkdir(mode=0o700, exist_ok=True)
+            try:
+                new.mkdir(mode=0o700, exist_ok=True)
+            except FileNotFoundError as error:  # its parent is there: a file system that takes no folders
+                raise PermissionError(errno.EPERM, f"no folder can be made in {new.parent}") from error
             _sync_folder(new.parent)
 
     def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:

@@ -40,7 +40,10 @@ __all__ = ["GRACE", "REPACK_BELOW", "GcOptions", "GcPlan", "execute_gc", "plan_g
 
 def plan_gc(repo: Repository, options: GcOptions | None = None, cancel: CancelToken | None = None) -> GcPlan:
     """Look, and change nothing. Raises NeedUnknownError where it can't be known what is needed."""
-    return Look(repo, options or GcOptions(), cancel or CancelToken()).plan()
+    try:
+        return Look(repo, options or GcOptions(), cancel or CancelToken()).plan()
+    finally:
+        repo.reload()  # packs that no segment names were known for the look alone
 
 
 def execute_gc(
@@ -84,6 +87,7 @@ def _both(fresh: GcPlan, agreed: GcPlan) -> GcPlan:
         repack=_common(fresh.repack, agreed.repack),
         delete=_common(fresh.delete, agreed.delete),
         orphans=_common(fresh.orphans, agreed.orphans),
+        adopt=_common(fresh.adopt, agreed.adopt),
         stale=_common(fresh.stale, agreed.stale),
         dead_sessions=agreed.dead_sessions,
     )
@@ -108,6 +112,7 @@ class _Pass:
 
     def run(self, plan: GcPlan) -> GcPlan:
         store = self._repo.store
+        self._adopt({*plan.adopt})
         plan = replace(plan, repack=self._copy(plan.repack))
         self._writer.check_session()
         self._condemn((*plan.condemn, *plan.repack))
@@ -121,6 +126,12 @@ class _Pass:
         )
 
     # --- pass 1
+
+    def _adopt(self, packs: set[PackId]) -> None:
+        """Let the index name what only the packs' own tables did."""
+        if packs:
+            entries = (entry for entry in self._repo.index.entries() if entry[1].pack in packs)
+            write_segments(self._repo.store, self._repo.envelope, entries)
 
     def _copy(self, packs: tuple[PackId, ...]) -> tuple[PackId, ...]:
         """Store again what is needed of these packs and can be read from none that stays. Those that may go."""

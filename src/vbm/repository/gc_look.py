@@ -51,6 +51,7 @@ class GcPlan:
     orphans: tuple[str, ...] = ()  # of restore points that were never committed
     dead_sessions: tuple[SessionId, ...] = ()
     live_sessions: tuple[SessionInfo, ...] = ()
+    adopt: tuple[PackId, ...] = ()  # of writers that died, and needed: the index is to know them
     stale: tuple[PackId, ...] = ()  # gone, and still named by the index though nothing is missed
     is_unsettled: bool = False  # heartbeats are to be noted, or an earlier pass was cut short
 
@@ -63,7 +64,7 @@ class GcPlan:
     @property
     def has_work(self) -> bool:
         """Whether a pass is of use, if only to know by the next one which sessions are dead."""
-        return bool(not self.is_empty or self.stale or self.is_unsettled)
+        return bool(not self.is_empty or self.adopt or self.stale or self.is_unsettled)
 
 
 class Look:
@@ -93,6 +94,7 @@ class Look:
             repo.store
         ).keys()
         self._read_index()
+        self._strays: frozenset[PackId] = frozenset()
         self._unreadable = self._index_strays()
         self.marks = needed(repo, repo.scan(), cancel)
         self.usage = usage_by_pack(repo.index, self.marks)
@@ -121,12 +123,13 @@ class Look:
             )
 
     def _index_strays(self) -> frozenset[PackId]:
-        """Packs that no segment names (their writer died) are known by their own tables, in memory alone.
+        """Packs that no segment names (their writer died, or lives still) are known by their own tables, in memory.
 
         Those of which not even the table can be read are answered.
         """
         unreadable = set()
-        for pack in self.sizes.keys() - self._repo.index.packs():
+        self._strays = frozenset(self.sizes.keys() - self._repo.index.packs())
+        for pack in self._strays:
             try:
                 self._repo.index.add(read_table(self._repo.store, self._repo.envelope, pack))
             except ObjectMissingError:
@@ -155,12 +158,15 @@ class Look:
         spare = self._needed_in(condemned)
         ripe = {pack for record in self.records if self._is_ripe(record) for pack in record.packs} & condemned
         delete = ripe - spare
+        strays = {*self._without_live(self._strays - condemned - self._unreadable)}
+        adopt = self._needed_in(strays)
         idle = [pack for pack in self.sizes.keys() - condemned if not self._usage(pack).needed_chunks]
+        idle += [pack for pack in strays - adopt if self._usage(pack).needed_chunks]  # others hold it all
         condemn = self._without_live(idle)
         kept = self._unreadable if self._unreadable and self._lacks_any() else frozenset()
         condemn = [pack for pack in condemn if pack not in kept]
         repack = self._without_live(
-            pack for pack in self.sizes.keys() - condemned if self._is_to_be_rewritten(pack)
+            pack for pack in self.sizes.keys() - condemned - {*idle} if self._is_to_be_rewritten(pack)
         )
         return GcPlan(
             condemn=tuple(sorted(condemn)),
@@ -172,6 +178,7 @@ class Look:
             spare=tuple(sorted(spare)),
             waiting_bytes=self.bytes_of(condemned - delete - spare),
             orphans=self._orphans(),
+            adopt=tuple(sorted(adopt)),
             dead_sessions=self.dead,
             live_sessions=self.live,
             stale=tuple(sorted(self.gone - self._needed_in(self.gone))),
@@ -203,7 +210,7 @@ class Look:
         """Of packs that do not stay, those with a needed chunk that lies in none that does. Bad ones hold it too."""
         if not packs:
             return set()
-        gone = _AllBut(self.staying(()))
+        gone = _AllBut(self.staying(packs))
         entries = self._repo.index.rows()
         names = self._repo.index.pack_names()
         mask = np.fromiter((name in packs for name in names), np.bool_, len(names))

@@ -274,6 +274,10 @@ class Repository:
             raise NotFoundError(f"no restore point {point!r} in {self.store.url}", hint=hint)
         return self._read_manifest(places[point], point)
 
+    def point_ids(self) -> list[RestorePointId]:
+        """Of every restore point, readable or not, without reading any."""
+        return [point for _, point in self._places()]
+
     def _places(self, vm: VmUuid | None = None) -> Iterator[tuple[VmUuid, RestorePointId]]:
         """VM and id of everything that has the name of a manifest."""
         prefix = f"{RESTORE_POINTS_PREFIX}{vm}/" if vm else RESTORE_POINTS_PREFIX
@@ -283,11 +287,19 @@ class Repository:
                 yield VmUuid(parts[1]), RestorePointId(parts[2])
 
     def open_map(self, manifest: Manifest, disk: DiskKey) -> DiskMap:
-        """The map of one disk of a manifest at hand; the index knows its chunks afterwards."""
+        """The map of one disk of a manifest at hand; the index knows its chunks afterwards.
+
+        Raises FormatError where it is damaged or missing, ObjectMissingError where the restore point was deleted.
+        """
         self.refresh()  # another process may have written it since; segments come before manifests
         entry = manifest.disk(disk)
-        prefix = restore_point_prefix(manifest.vm_instance_uuid, manifest.restore_point_id)
-        found = DiskMap(self.store, self.envelope, f"{prefix}{entry.path}")
+        key = restore_point_prefix(manifest.vm_instance_uuid, manifest.restore_point_id) + entry.path
+        try:
+            found = DiskMap(self.store, self.envelope, key)
+        except ObjectMissingError as error:
+            if not self.exists(manifest):
+                raise
+            raise FormatError(f"{key} is missing, though its manifest is there", key=key) from error
         if (found.capacity_bytes, found.chunk_size_bytes) != (
             entry.capacity_bytes,
             self.config.chunk_size_bytes,

@@ -14,7 +14,9 @@ from vbm.services import repositories, vcenters
 from vbm.services.leftovers import remove_leftovers, run_context
 from vbm.services.workspace import Workspace
 from vbm.vsphere import inventory, preflight, privileges
+from vbm.vsphere.faults import NotLicensedError
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
+from vbm.vsphere.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +59,14 @@ def outlook(workspace: Workspace, order: BackupOrder, cancel: CancelToken) -> Ou
     with vcenters.connect(workspace, order.vcenter, cancel) as session:
         vm = inventory.find_vm(session, order.vm)
         missing = privileges.missing_for_backup(session, vm.moref) or []
-    remarks = (*preflight.remarks(vm), *(lack.message for lack in missing))
+        licence = _licence_remark(session)
+    remarks = (*preflight.remarks(vm), *(lack.message for lack in missing), *licence)
     return Outlook(vm=vm, disks=tuple(preflight.check(vm)), remarks=remarks)
+
+
+def _licence_remark(session: Session) -> list[str]:
+    try:
+        privileges.check_licence(session)
+    except NotLicensedError as error:
+        return [error.message]
+    return []

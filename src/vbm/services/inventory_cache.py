@@ -7,10 +7,11 @@ reason. Thread-safe: while one thread reads a vCenter, others are given what is 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from vbm.catalog.jobs import all_jobs
 from vbm.catalog.restore_points import PointFilter, list_points
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.errors import NotFoundError, VbmError
@@ -18,7 +19,10 @@ from vbm.security.roles import Permission
 from vbm.services import identity, vcenters
 from vbm.services.workspace import Workspace
 from vbm.vsphere import inventory
+from vbm.vsphere.labels import TagsUnavailableError
 from vbm.vsphere.model import VirtualMachine
+from vbm.vsphere.session import Session
+from vbm.workflows.resolve import Labels, labels_for
 
 _FRESH: Final = timedelta(seconds=60)
 
@@ -30,6 +34,7 @@ class Seen:
     vcenter: VcenterRecord
     asked: datetime
     machines: tuple[VirtualMachine, ...] = ()
+    labels: Labels = field(default_factory=Labels)
     problem: str = ""
     hint: str = ""
 
@@ -104,6 +109,20 @@ def _seen(workspace: Workspace, vcenter: VcenterRecord) -> Seen:
 def _ask(workspace: Workspace, vcenter: VcenterRecord, now: datetime, known: Seen | None) -> Seen:
     try:
         with vcenters.connect(workspace, vcenter.name) as session:
-            return Seen(vcenter, now, tuple(vm for vm in inventory.list_vms(session) if not vm.template))
+            machines = tuple(vm for vm in inventory.list_vms(session) if not vm.template)
+            return Seen(vcenter, now, machines, _labels(workspace, session, vcenter, machines))
     except VbmError as error:
-        return Seen(vcenter, now, known.machines if known else (), error.message, error.hint)
+        before = known or Seen(vcenter, now)
+        return replace(before, asked=now, problem=error.message, hint=error.hint)
+
+
+def _labels(
+    workspace: Workspace, session: Session, vcenter: VcenterRecord, machines: tuple[VirtualMachine, ...]
+) -> Labels:
+    """What the jobs of this vCenter select by; nothing where it does not tell."""
+    with workspace.catalog.reading() as database:
+        selections = [job.job.selection for job in all_jobs(database) if job.vcenter_id == vcenter.id]
+    try:
+        return labels_for(session, machines, selections)
+    except TagsUnavailableError:
+        return Labels()

@@ -24,7 +24,7 @@ from vbm.catalog.names import checked_name
 from vbm.catalog.repositories import repository_by_name
 from vbm.catalog.runs import LIVE, RunFilter, list_runs
 from vbm.catalog.vcenters import vcenter_by_name
-from vbm.errors import InputError, NotAllowedError
+from vbm.errors import NotAllowedError
 from vbm.ids import VmUuid, new_id
 from vbm.policy.job import Job
 from vbm.policy.retention import RetentionPlan
@@ -141,7 +141,6 @@ def retention(workspace: Workspace, name: str) -> dict[str, tuple[str, Retention
 
 
 def _record(session: Transaction, job: Job, job_id: str, created: datetime, now: datetime) -> JobRecord:
-    _check_selection(job)
     vcenter = vcenter_by_name(session, job.vcenter)
     identity.require_scope(vcenter.id)
     repository = repository_by_name(session, job.repository)
@@ -160,15 +159,6 @@ def _record(session: Transaction, job: Job, job_id: str, created: datetime, now:
         last_slot=now,
         next_run=next_run(job.schedule, now) if job.enabled else None,
     )
-
-
-def _check_selection(job: Job) -> None:
-    for rules in (job.selection, job.selection.exclude):
-        if rules is not None and (rules.tags or rules.attributes):
-            raise InputError(
-                "tags and custom attributes can't be looked up in this version",
-                hint="select VMs by name, pattern, folder or resource pool",
-            )
 
 
 def _merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vbm.services.inventory_cache import Seen
 from vbm.services.workspace import Workspace
 from vbm.vsphere import preflight
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
-from vbm.workflows.dispatcher import resolve
+from vbm.workflows.resolve import pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ def _matched(one: Seen, job: JobRecord) -> frozenset[VmUuid]:
     known = _MATCHED.get((one.vcenter.id, job.id))
     if known is not None and known[:2] == (one.asked, job.updated):
         return known[2]
-    chosen, _ = resolve(one.machines, job)
-    found = frozenset(vm.instance_uuid for vm in chosen)
+    found = frozenset(vm.instance_uuid for vm in pick(one.machines, job.job.selection, one.labels).vms)
     _MATCHED[one.vcenter.id, job.id] = (one.asked, job.updated, found)
     return found
 

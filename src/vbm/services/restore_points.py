@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from vbm.errors import InputError, NotFoundError, VbmError
+from vbm.errors import DamagedError, InputError, NotFoundError, VbmError
 from vbm.ids import RestorePointId
 from vbm.repository.manifest import Manifest
-from vbm.repository.repository import Repository
+from vbm.repository.repository import DamagedRestorePoint, Repository
 from vbm.repository.verdicts import Verdict, verdicts
 from vbm.services import access
 from vbm.services.access import Where
@@ -42,11 +42,17 @@ class Found:
 def listing(
     workspace: Workspace, where: Where, vm: str | None, failed: Callable[[str, VbmError], None]
 ) -> Iterator[Listed]:
-    """Restore points, oldest first in each repository; of one VM where its name or instance UUID is given."""
+    """Restore points, oldest first in each repository; of one VM where its name or instance UUID is given.
+
+    What can't be read, a repository or a restore point, is told to ``failed`` with the repository's name.
+    """
     wanted = vm.casefold() if vm is not None else None
     for label, repository in access.each(workspace, where, failed):
         pinned, known = repository.pinned(), verdicts(repository.store)
-        for manifest in repository.restore_points():
+        for manifest in repository.scan():
+            if isinstance(manifest, DamagedRestorePoint):
+                failed(label, DamagedError(f"restore point {manifest.id}: {manifest.error.message}"))
+                continue
             names = {manifest.vm_name.casefold(), manifest.vm_instance_uuid.casefold()}
             if wanted is None or wanted in names:
                 pin_set = manifest.restore_point_id in pinned
@@ -79,15 +85,15 @@ def found(workspace: Workspace, where: Where, given: str) -> Iterator[Found]:
 
 
 def _in(repository: Repository, given: str) -> tuple[Manifest | None, list[str]]:
-    """(the restore point or None, the ids nearest to what was given)."""
-    known = {m.restore_point_id: m for m in repository.restore_points()}
-    if RestorePointId(given) in known:
-        return known[RestorePointId(given)], []
+    """(the restore point or None, the ids nearest to what was given). Raises DamagedError for one that is damaged."""
+    known = repository.point_ids()
+    if given in known:
+        return repository.manifest(RestorePointId(given)), []
     fits = [i for i in known if len(given) >= _SHORTEST and (i.startswith(given) or i.endswith(given))]
     if len(fits) > 1:
         raise InputError(f"{len(fits)} restore points fit {given!r}", hint=", ".join(sorted(fits)[:5]))
     if fits:
-        return known[fits[0]], []
+        return repository.manifest(fits[0]), []
     return None, list(difflib.get_close_matches(given, known, n=1, cutoff=0.8))
 
 

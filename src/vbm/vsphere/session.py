@@ -193,6 +193,10 @@ class Session:
         self.read(_ping)
         return self.cookie()
 
+    def account(self) -> tuple[str, str]:
+        """(user name, password), for the other APIs of the same server."""
+        return self._credentials.username, self._credentials.password
+
     def ssl_context(self) -> ssl.SSLContext:
         """Checks certificates by this endpoint's rule whoever uses it; see ``tls.PinnedContext``."""
         return self._context

@@ -28,10 +28,13 @@ class Reach:
 def choose(
     live: Sequence[RunRecord], limits: Preferences, now: datetime, reach: Reach = Reach()
 ) -> RunRecord | None:
-    """The first queued run, in the order given, that breaks no limit together with those running."""
+    """The first queued run, in the order given, that breaks no limit together with those running.
+
+    Those that a lost worker had begun come first: their snapshots are there and grow.
+    """
     running = [run for run in live if run.state == "running"]
     count = _Count(running)
-    for run in live:
+    for run in sorted(live, key=lambda run: run.started is None):
         if run.state == "queued" and reach.covers(run) and count.admits(run, limits, now):
             return run
     return None

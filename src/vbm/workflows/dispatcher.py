@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,11 +23,9 @@ from vbm.errors import InputError, VbmError
 from vbm.ids import new_id
 from vbm.notifications.events import Event, EventKind
 from vbm.policy.schedule import DEFAULT_GRACE_SECONDS, Schedule, due, next_runs
-from vbm.policy.selection import Candidate, Selected, select
-from vbm.vsphere import inventory
-from vbm.vsphere.model import VirtualMachine
 from vbm.workflows.doors import Doors
 from vbm.workflows.outbox import emit
+from vbm.workflows.resolve import Resolved, look_up
 
 _CLAIM: Final = timedelta(minutes=10)
 _AGAIN: Final = timedelta(seconds=30)
@@ -111,20 +107,13 @@ def _expand(doors: Doors, record: ExecutionRecord, now: datetime) -> int:
     return _queue(doors, record, job, found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    vms: tuple[VirtualMachine, ...]
-    unmatched: tuple[str, ...]
-
-
-def _look_up(doors: Doors, job: JobRecord, record: ExecutionRecord) -> _Found:
+def _look_up(doors: Doors, job: JobRecord, record: ExecutionRecord) -> Resolved:
     session = doors.connect(job.vcenter_id)
     try:
-        machines = {vm.moref: vm for vm in inventory.list_vms(session) if not vm.template}
+        found = look_up(session, job.job.selection)
     finally:
         session.close()
-    machines = {moref: vm for moref, vm in machines.items() if not vm.name.startswith("vCLS-")}
-    chosen, unmatched = resolve(machines.values(), job)
+    chosen, unmatched = found.vms, found.unmatched
     if record.vms:
         wanted = set(record.vms.splitlines())
         chosen = tuple(vm for vm in chosen if vm.name in wanted or vm.instance_uuid in wanted)
@@ -132,19 +121,7 @@ def _look_up(doors: Doors, job: JobRecord, record: ExecutionRecord) -> _Found:
         raise InputError(
             f"the job {job.name} selects no VM", hint="look at its selection: vbm job show, vbm vm list"
         )
-    return _Found(chosen, unmatched)
-
-
-def resolve(
-    machines: Iterable[VirtualMachine], job: JobRecord
-) -> tuple[tuple[VirtualMachine, ...], tuple[str, ...]]:
-    """(the VMs that the job protects now, the rules that no VM answers to)."""
-    by_candidate = [
-        (Candidate(vm.name, vm.instance_uuid, vm.folder, vm.resource_pool), vm) for vm in machines
-    ]
-    selected: Selected = select((candidate for candidate, _ in by_candidate), job.job.selection)
-    chosen = {id(candidate) for candidate in selected.vms}
-    return tuple(vm for candidate, vm in by_candidate if id(candidate) in chosen), selected.unmatched
+    return Resolved(chosen, unmatched)
 
 
 def _later(doors: Doors, record: ExecutionRecord, job: JobRecord, error: VbmError) -> None:
@@ -170,7 +147,7 @@ def _later(doors: Doors, record: ExecutionRecord, job: JobRecord, error: VbmErro
             emit(session, event, job.document)
 
 
-def _queue(doors: Doors, record: ExecutionRecord, job: JobRecord, found: _Found) -> int:
+def _queue(doors: Doors, record: ExecutionRecord, job: JobRecord, found: Resolved) -> int:
     now = doors.clock.now()
     document = job.document | ({"mode": record.mode} if record.mode else {})
     with doors.catalog.writing() as session:

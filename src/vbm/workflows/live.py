@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from vbm.cancel import CancelToken
@@ -20,6 +22,7 @@ from vbm.workflows.ledger import CatalogLedger
 from vbm.workflows.stop import RunToken
 from vbm.workflows.tell import RowProgress
 
+_log = logging.getLogger(__name__)
 FENCED_EXIT = 75  # the process was thought dead and its runs were given to others
 
 
@@ -86,6 +89,7 @@ class LiveRuns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, LiveRun] = {}
+        self._fallen: set[str] = set()
 
     def add(self, live: LiveRun) -> None:
         with self._lock:
@@ -99,9 +103,26 @@ class LiveRuns:
         with self._lock:
             return list(self._runs.values())
 
+    @contextmanager
+    def watched(self, run_id: str) -> Iterator[None]:
+        """Around a run's workflow: where its journal can't be written, the run has *fallen* and is taken again."""
+        try:
+            yield
+        except Exception as error:
+            _log.warning("run %s is interrupted: %s", run_id, getattr(error, "orig", None) or error)
+            with self._lock:
+                self._fallen.add(run_id)
+            raise
+
+    def fallen(self) -> list[LiveRun]:
+        """Runs of this process that nobody executes any more."""
+        with self._lock:
+            return [self._runs[run_id] for run_id in self._fallen if run_id in self._runs]
+
     def end(self, run_id: str) -> None:
         with self._lock:
             live = self._runs.pop(run_id, None)
+            self._fallen.discard(run_id)
         if live is not None:
             with suppress(VbmError):
                 live.progress.flush()

@@ -43,7 +43,7 @@ class Runtime:
     @classmethod
     def start(cls, settings: Settings, executor_id: str) -> Runtime:
         """Migrate, launch, and listen to this process's own queue."""
-        logging.getLogger("dbos").setLevel(logging.ERROR)
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)  # what fails is told by the workflow
         os.environ.setdefault("DBOS__CLOUD", "false")
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         url = system_url(settings)
@@ -54,7 +54,7 @@ class Runtime:
             "application_version": APPLICATION_VERSION,
             "executor_id": executor_id,
             "serializer": DBOSPortableJSONSerializer(),
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
             "max_executor_threads": _THREADS,
             "use_listen_notify": False,
         }

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from dbos import DBOS
 
 from vbm.catalog.errors import CatalogError, CatalogFullError, CatalogLockedError, CatalogReadOnlyError
+from vbm.catalog.runs import change_run
 from vbm.errors import CancelledError, VbmError
 from vbm.workflows import ending, points
 from vbm.workflows.live import OWNED, LiveRun
@@ -69,8 +70,12 @@ def _failure(live: LiveRun, error: Exception) -> Document:
     return {"code": "defect", "message": f"a defect of vbm: {text}", "hint": "", "again": False}
 
 
-def _wait(live: LiveRun, seconds: float) -> Document:
-    live.progress.note(f"trying again in {seconds:.0f} s")
+def _wait(live: LiveRun, seconds: float, cause: Document) -> Document:
+    """The row says meanwhile that the run waits, and why."""
+    live.progress.note(f"trying again in {seconds:.0f} s: {cause['message']}")
+    values = {f"error_{part}": cause[part] for part in ("code", "message", "hint")}
+    with live.doors.catalog.writing() as session:
+        change_run(session, live.run.id, live.token, values | {"phase": "waiting"})
     live.stop.wait(seconds)
     return {}
 
@@ -86,7 +91,7 @@ def tried(
     number = 1
     outcome = attempt(run_id, number)
     while number < attempts and outcome.get("error", {}).get("again"):
-        waited = _pause(run_id, wait_seconds)
+        waited = _pause(run_id, wait_seconds, outcome["error"])
         if "error" in waited:
             return waited
         number += 1

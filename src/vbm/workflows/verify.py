@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from dbos import DBOS
 
-from vbm.catalog.restore_points import mark_point
 from vbm.catalog.runs import change_run
-from vbm.errors import DamagedError, NotFoundError, VbmError
+from vbm.errors import DamagedError, NotFoundError
 from vbm.ids import RestorePointId
-from vbm.repository.verdicts import Mode, Verdict, remember
+from vbm.repository.verdicts import Mode
 from vbm.repository.verify import Verified, execute_verify, plan_verify
-from vbm.workflows.live import LiveRun
+from vbm.workflows.checking import keep_verdict
+from vbm.workflows.live import OWNED, LiveRun
 from vbm.workflows.steps import RECOVERIES, Document, ended, step, tried
 
 _DAMAGES_KEPT: Final = 100  # of those found, in the run's row
@@ -38,20 +38,9 @@ def verify(live: LiveRun, attempt: int) -> Document:
     for note in found.notes:
         live.progress.note(note)
     result = _result(found, mode)
-    now = live.doors.clock.now()
-    try:
-        verdict = remember(repository.store, {point: found.good}, mode, now)[point]
-    except VbmError as error:
-        live.progress.warn(f"the repository does not remember this verification: {error.message}")
-        verdict = Verdict(now, mode, found.good)
-    values = {
-        "verified": verdict.time,
-        "verified_mode": verdict.mode,
-        "verified_good": verdict.good,
-    }
     with live.doors.catalog.writing() as database:
         change_run(database, live.run.id, live.token, {"result": result})
-        mark_point(database, live.run.repository_id, point, values)
+    keep_verdict(live, point, mode, good=found.good)
     if not found.good:
         raise _damaged(live, found)
     return {"result": result}
@@ -81,7 +70,8 @@ _verify = step("verify", verify)
 @DBOS.workflow(name="vbm.verify", max_recovery_attempts=RECOVERIES)
 def verify_run(run_id: str, attempts: int, wait_seconds: float) -> str:
     """Verify one restore point; answers the state in which the run ended."""
-    return ended(run_id, tried(run_id, attempts, wait_seconds, _attempt))
+    with OWNED.watched(run_id):
+        return ended(run_id, tried(run_id, attempts, wait_seconds, _attempt))
 
 
 def _attempt(run_id: str, number: int) -> Document:

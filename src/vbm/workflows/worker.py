@@ -30,7 +30,7 @@ from vbm.engine.process import ProcessIdentity
 from vbm.errors import VbmError
 from vbm.ids import new_id
 from vbm.settings import Settings
-from vbm.workflows import dispatcher, maintenance, outbox, reaper
+from vbm.workflows import digest, dispatcher, maintenance, outbox, reaper
 from vbm.workflows.admission import Reach, choose
 from vbm.workflows.attendant import Attendant
 from vbm.workflows.doors import Doors
@@ -84,9 +84,9 @@ class Worker:
     def run(self, ready: Callable[[], None] | None = None) -> None:
         """Work. Raises WorkerRunningError, and the catalog's errors at start."""
         lock = self._only_one()
-        self._register()
         if lock is not None:
             reaper.reap_all_but(self._doors, self.id)
+        self._register()
         runtime = Runtime.start(self._settings, self.id)
         attendant = Attendant(self._doors, self.id, OWNED, self._options.ttl_seconds)
         attendant.start()
@@ -135,7 +135,9 @@ class Worker:
             version=vbm.__version__,
         )
         with self._doors.catalog.writing() as session:
-            insert_worker(session, record)
+            name = insert_worker(session, record)
+        if name != self._options.name:
+            _log.warning("there is a worker named %s already; this one is %s", self._options.name, name)
 
     def _tickers(self, runtime: Runtime) -> list[_Ticker]:
         options = self._options
@@ -144,6 +146,7 @@ class Worker:
             _Ticker("outbox", options.dispatch_every, lambda: outbox.send_due(self._doors)),
             _Ticker("guard", options.guard_every, self._watch),
             _Ticker("reap", max(0.5, options.ttl_seconds / 6), self._reap),
+            _Ticker("digest", options.maintain_every, lambda: digest.report_if_due(self._doors)),
             _Ticker("housekeeping", 600.0, lambda: self._housekeeping(runtime)),
             _Ticker(
                 "maintenance", options.maintain_every, lambda: maintenance.maintain(self._doors, self.id)
@@ -188,6 +191,7 @@ class Worker:
     def _take_until_stopped(self, runtime: Runtime) -> None:
         while not self._stop.is_set():
             try:
+                self._hand_back_fallen()
                 while len(OWNED) < self._options.slots and not self._stop.is_set() and self._take(runtime):
                     pass
             except VbmError as error:
@@ -195,6 +199,13 @@ class Worker:
             except Exception:  # noqa: BLE001 - a defect must not end the worker
                 _log.exception("no run can be taken now")
             self._stop.wait(self._options.claim_every)
+
+    def _hand_back_fallen(self) -> None:
+        """Runs whose journal could not be written wait to be taken again; they go on from their last step."""
+        for live in OWNED.fallen():
+            with self._doors.catalog.writing() as session:
+                change_run(session, live.run.id, live.token, {"state": "queued", "worker_id": ""})
+            OWNED.end(live.run.id)
 
     def _take(self, runtime: Runtime) -> bool:
         """Take one run and execute it in a thread; False where none may begin."""

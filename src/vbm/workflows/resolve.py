@@ -1,0 +1,67 @@
+"""Which VMs a selection means now: the vCenter is asked in batches, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vbm.ids import MoRef
+from vbm.policy.selection import Candidate, Selection, select
+from vbm.vsphere import inventory, labels
+from vbm.vsphere.model import VirtualMachine
+from vbm.vsphere.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """``unmatched``: the rules that no VM answers to."""
+
+    vms: tuple[VirtualMachine, ...]
+    unmatched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Tags and custom attributes of VMs, by reference; only of VMs that have any."""
+
+    tags: Mapping[MoRef, frozenset[str]] = field(default_factory=dict)
+    attributes: Mapping[MoRef, Mapping[str, str]] = field(default_factory=dict)
+
+
+def look_up(session: Session, selection: Selection) -> Resolved:
+    """Ask for what the selection needs, no more. Templates and cluster service VMs are never selected.
+
+    Raises the errors of the session, and TagsUnavailableError where tags are needed and not to be had: a job must
+    not run over fewer VMs than it should.
+    """
+    machines = list(inventory.list_vms(session))
+    return pick(machines, selection, labels_for(session, machines, [selection]))
+
+
+def labels_for(
+    session: Session, machines: Sequence[VirtualMachine], selections: Iterable[Selection]
+) -> Labels:
+    """What these selections ask of the VMs. Raises TagsUnavailableError."""
+    parts = [part for one in selections for part in (one, one.exclude) if part is not None]
+    attributes = labels.custom_attributes(session) if any(part.attributes for part in parts) else {}
+    tags = labels.tags(session, [vm.moref for vm in machines]) if any(part.tags for part in parts) else {}
+    return Labels(tags, attributes)
+
+
+def pick(machines: Iterable[VirtualMachine], selection: Selection, known: Labels) -> Resolved:
+    """The VMs of an inventory that a selection means."""
+    by_candidate = {}
+    for vm in machines:
+        if vm.template or vm.name.startswith("vCLS-"):
+            continue
+        candidate = Candidate(
+            vm.name,
+            vm.instance_uuid,
+            vm.folder,
+            vm.resource_pool,
+            known.tags.get(vm.moref, frozenset()),
+            known.attributes.get(vm.moref, {}),
+        )
+        by_candidate[id(candidate)] = candidate, vm
+    selected = select((candidate for candidate, _ in by_candidate.values()), selection)
+    return Resolved(tuple(by_candidate[id(each)][1] for each in selected.vms), selected.unmatched)
