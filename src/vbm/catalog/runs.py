@@ -67,6 +67,7 @@ class RunRecord:
     result: dict[str, Any] = field(default_factory=dict)
     kind: str = "backup"
     parameters: dict[str, Any] = field(default_factory=dict)
+    disks: tuple[dict[str, Any], ...] = ()  # {key, label, bytes_total, bytes_done} of each, as far as it is
 
     @property
     def is_alone(self) -> bool:
@@ -123,9 +124,10 @@ class RunRow(Base):
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
     kind: Mapped[str] = mapped_column(String(20))
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    disks: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
-_TUPLES: Final = ("datastores", "warnings")
+_TUPLES: Final = ("datastores", "warnings", "disks")
 
 
 def _record(row: RunRow) -> RunRecord:

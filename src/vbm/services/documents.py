@@ -51,6 +51,7 @@ def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any
         "phase": record.phase or None,
         "bytes_total": record.bytes_total,
         "bytes_done": record.bytes_done,
+        "disks": [dict(disk) for disk in record.disks],
         "rate": rate,
         "eta_seconds": eta,
         "created": rfc3339(record.created),

@@ -110,6 +110,11 @@ def _inventory(one: Seen) -> _Inventory:
     return found
 
 
+def selected_count(one: Seen, job: JobRecord) -> int:
+    """How many of the vCenter's VMs the job selects, as it was last seen."""
+    return len(_matched(one, job))
+
+
 def machine(workspace: Workspace, given: str) -> Machine:
     """The VM of that instance UUID or name. Raises NotFoundError."""
     vcenter, vm = inventory_cache.machine(workspace, given)

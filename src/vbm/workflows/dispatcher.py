@@ -25,7 +25,7 @@ from vbm.errors import InputError, VbmError
 from vbm.ids import new_id
 from vbm.notifications.events import Event, EventKind
 from vbm.policy.schedule import DEFAULT_GRACE_SECONDS, Schedule, due, next_runs
-from vbm.policy.selection import Candidate, Selected, select
+from vbm.policy.selection import Candidate, Selected, Selection, select
 from vbm.vsphere import inventory
 from vbm.vsphere.model import VirtualMachine
 from vbm.workflows.doors import Doors
@@ -139,10 +139,17 @@ def resolve(
     machines: Iterable[VirtualMachine], job: JobRecord
 ) -> tuple[tuple[VirtualMachine, ...], tuple[str, ...]]:
     """(the VMs that the job protects now, the rules that no VM answers to)."""
+    return choose(machines, job.job.selection)
+
+
+def choose(
+    machines: Iterable[VirtualMachine], selection: Selection
+) -> tuple[tuple[VirtualMachine, ...], tuple[str, ...]]:
+    """(the VMs that the selection names, its rules that no VM answers to)."""
     by_candidate = [
         (Candidate(vm.name, vm.instance_uuid, vm.folder, vm.resource_pool), vm) for vm in machines
     ]
-    selected: Selected = select((candidate for candidate, _ in by_candidate), job.job.selection)
+    selected: Selected = select((candidate for candidate, _ in by_candidate), selection)
     chosen = {id(candidate) for candidate in selected.vms}
     return tuple(vm for candidate, vm in by_candidate if id(candidate) in chosen), selected.unmatched
 
