@@ -27,6 +27,7 @@ STRIP: Final = 14
 _LOOK_AHEAD: Final = 14
 _SIMULATED: Final = timedelta(days=400)
 _MOST: Final = 1000
+_NOTHING: Final = "\x00"  # no VM has such a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +109,17 @@ class Preview:
 
 
 def preview(workspace: Workspace, document: Mapping[str, Any]) -> Preview:
-    """Nothing is stored. Raises InputError for a document that no job can have."""
+    """Nothing is stored. Raises InputError for a document that no job can have; one that selects nothing may come."""
     identity.require(Permission.MANAGE, "change jobs")
-    job, now = Job.from_document(document), workspace.clock.now()
+    chosen, now = document["selection"], workspace.clock.now()
+    empty = not any(chosen.get(name) for name in ("vms", "folders", "resource_pools"))
+    job = Job.from_document({**document, "selection": {"vms": [_NOTHING]}} if empty else document)
     seen = [s for s in inventory_cache.everything(workspace) if job.vcenter in {s.vcenter.id, s.vcenter.name}]
     machines, unmatched = choose(seen[0].machines, job.selection) if seen else ((), ())
     upcoming = next_runs(job.schedule, now, 5) if job.schedule else []
     return Preview(
         machines=tuple(sorted(machines, key=lambda vm: vm.name.casefold())),
-        unmatched=unmatched,
+        unmatched=() if empty else unmatched,
         unseen=seen[0].problem if seen else "the vCenter is not known",
         upcoming=tuple(upcoming),
         simulated=simulated(job, now),
@@ -127,7 +130,7 @@ def simulated(job: Job, now: datetime) -> tuple[tuple[datetime, bool], ...]:
     """Backups at every slot of the last 400 days, and whether each would still be there; the oldest first."""
     if job.schedule is None:
         return ()
-    moments = [slot for slot in _until(job, now - _SIMULATED, now)][-_MOST:]
+    moments = _until(job, now - _SIMULATED, now)[-_MOST:]
     points = [Point(RestorePointId(f"{number:06}"), moment) for number, moment in enumerate(moments)]
     decided = plan(points, job.rules, now).decisions
     return tuple((decision.point.taken, decision.keep) for decision in decided)

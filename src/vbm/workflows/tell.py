@@ -57,7 +57,12 @@ class RowProgress:
 
     def _disks(self) -> list[dict[str, Any]]:
         return [
-            {"key": key, "label": label, "bytes_total": self._totals[key], "bytes_done": self._done.get(key, 0)}
+            {
+                "key": key,
+                "label": label,
+                "bytes_total": self._totals[key],
+                "bytes_done": self._done.get(key, 0),
+            }
             for key, label in self._labels.items()
         ]
 

@@ -194,7 +194,7 @@ def unfit(document: Mapping[str, Any]) -> bool:
     """Whether the form can't show all of the job: rules of another interface would be lost with it."""
     selection, notices = document["selection"], document["notifications"]
     exclude = selection.get("exclude") or {}
-    hidden = any((part.get(name) for part in (selection, exclude) for name in ("tags", "attributes")))
+    hidden = any(part.get(name) for part in (selection, exclude) for name in ("tags", "attributes"))
     speed = document["limits"]["bytes_per_second"] % MIB
     odd = document["deadline_seconds"] % 3600 or document["snapshot_timeout_seconds"] % 3600
     several = len({tuple(notice["on"]) for notice in notices}) > 1
