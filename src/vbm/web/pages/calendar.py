@@ -27,6 +27,7 @@ _WORDS: Final = {
     "warning": "with warnings",
     "succeeded": "succeeded",
 }
+_MARKS: Final = {"failed": "✕", "cancelled": "–", "warning": "!", "succeeded": "✓"}
 _LISTED: Final = 200
 Zone = Annotated[str, Query(max_length=100)]
 
@@ -93,7 +94,14 @@ def _said(days: list[Day]) -> str:
 
 def _events(days: list[Day]) -> list[dict[str, Any]]:
     return [
-        {"start": day.date.isoformat(), "title": told(day), "state": day.worst} for day in days if day.worst
+        {
+            "start": day.date.isoformat(),
+            "title": told(day),
+            "short": " ".join(f"{_MARKS[s]}{day.counts[s]}" for s in _MARKS if day.counts.get(s)),
+            "state": day.worst,
+        }
+        for day in days
+        if day.worst
     ]
 
 
