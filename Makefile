@@ -6,9 +6,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
+VENDOR := src/vbm/web/static/vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test lint types layers docs bench soak lock clean
+.PHONY: help setup setup-dev assets demo serve lab test lint types layers docs bench soak lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,10 +35,19 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 demo: setup ## run the main job on the embedded lab: back up, change, back up again, verify, restore, compare
 	@$(BIN)/vbm demo --home demo-home
 
-serve: setup ## start the embedded lab with its small preset, to try the command line against
+assets: $(VENDOR)/icons.svg ## bring the web's third-party files in place; needs npm, or takes that of setup-dev
+
+$(VENDOR)/icons.svg: assets/build.py assets/package.json assets/package-lock.json
+	@command -v npm >/dev/null 2>&1 || $(MAKE) --no-print-directory setup-dev
+	@if [ -x $(BIN)/python ]; then $(BIN)/python assets/build.py; else "$(PYTHON)" assets/build.py; fi
+
+serve: setup assets ## start the web interface, the API and a worker on this machine, data in demo-home
+	@VBM_HOME="$${VBM_HOME:-demo-home}" VBM_ALLOW_LOOPBACK="$${VBM_ALLOW_LOOPBACK:-1}" $(BIN)/vbm serve
+
+lab: setup ## start the embedded lab with its small preset, to try things against
 	@$(BIN)/vbm lab serve --state demo-home/lab --preset small
 
-test: setup-dev lint types layers ## lint, types, layer contracts and all tests
+test: setup-dev assets lint types layers ## lint, types, layer contracts and all tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
 
 lint: setup-dev ## ruff: rules and format
@@ -64,4 +74,4 @@ lock: $(VENV)/bin/python ## resolve the dependencies again into the lock files
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -q pyproject.toml --group build -c requirements/dev.lock -o requirements/runtime.lock
 
 clean: ## remove everything that can be made again
-	rm -rf $(VENV) demo-home .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench/results build dist
+	rm -rf $(VENV) $(VENDOR) assets/node_modules demo-home .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench/results build dist

@@ -23,10 +23,12 @@ class EndedRun:
     message: str
 
 
-def newest_ends(session: Session) -> dict[str, EndedRun]:
-    """By VM: its newest run that has ended. Cancelled ones say nothing of a VM and are passed over."""
+def newest_ends(session: Session, vm_uuid: str = "") -> dict[str, EndedRun]:
+    """By VM, or of one alone: its newest run that has ended. Cancelled ones say nothing of a VM and are passed over."""
     told = [state for state in ENDED if state != "cancelled"]
     ended = RunRow.state.in_(told) & (RunRow.kind == "backup")
+    if vm_uuid:
+        ended &= RunRow.vm_uuid == vm_uuid
     newest = select(func.max(RunRow.id)).where(ended).group_by(RunRow.vm_uuid)
     query = select(
         RunRow.vm_uuid,

@@ -137,9 +137,11 @@ def mark_point(session: Session, repository_id: str, point_id: str, values: dict
     session.execute(update(PointRow).where(wanted).values(**values))
 
 
-def newest_points(session: Session) -> dict[str, tuple[datetime, int]]:
-    """By VM: when its newest restore point was begun, and how many it has."""
+def newest_points(session: Session, vm_uuid: str = "") -> dict[str, tuple[datetime, int]]:
+    """By VM, or of one alone: when its newest restore point was begun, and how many it has."""
     query = select(PointRow.vm_uuid, func.max(PointRow.started), func.count()).group_by(PointRow.vm_uuid)
+    if vm_uuid:
+        query = query.where(PointRow.vm_uuid == vm_uuid)
     return {uuid: (started, int(count)) for uuid, started, count in session.execute(query)}
 
 
@@ -180,3 +182,13 @@ def point_summaries(session: Session, vcenters: Sequence[str] = ()) -> list[Poin
         query = query.where(PointRow.vcenter.in_(vcenters))
     rows = [PointSummary(*row[:6], *map(int, row[6:])) for row in session.execute(query)]
     return sorted(rows, key=lambda row: (row.vm_name.casefold(), row.vm_uuid))
+
+
+def count_points(session: Session, repository_id: str, vcenters: Sequence[str] = ()) -> tuple[int, int]:
+    """(restore points, VMs) of one repository. ``vcenters``: names; none: all."""
+    query = select(func.count(), func.count(PointRow.vm_uuid.distinct()))
+    query = query.where(PointRow.repository_id == repository_id)
+    if vcenters:
+        query = query.where(PointRow.vcenter.in_(vcenters))
+    points, vms = session.execute(query).one()
+    return int(points), int(vms)

@@ -67,6 +67,7 @@ class RunRecord:
     result: dict[str, Any] = field(default_factory=dict)
     kind: str = "backup"
     parameters: dict[str, Any] = field(default_factory=dict)
+    disks: tuple[dict[str, Any], ...] = ()  # {key, label, bytes_total, bytes_done} of each, as far as it is
 
     @property
     def is_alone(self) -> bool:
@@ -123,9 +124,10 @@ class RunRow(Base):
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
     kind: Mapped[str] = mapped_column(String(20))
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    disks: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
-_TUPLES: Final = ("datastores", "warnings")
+_TUPLES: Final = ("datastores", "warnings", "disks")
 
 
 def _record(row: RunRow) -> RunRecord:
@@ -267,11 +269,15 @@ def prune_runs(session: Session, before: datetime) -> None:
 
 def run_ends(
     session: Session, first: datetime, last: datetime, vcenters: Sequence[str] = ()
-) -> list[tuple[str, datetime]]:
-    """(state, when it was queued) of every ended backup that was queued from ``first`` until ``last``."""
+) -> list[tuple[str, datetime, int]]:
+    """(state, minute in which they were queued, how many) of the ended backups from ``first`` until ``last``."""
     span = (RunRow.id >= f"{first:%Y%m%dT%H%M%S}") & (RunRow.id < f"{last:%Y%m%dT%H%M%S}")
     ended = RunRow.state.in_(ENDED) & (RunRow.kind == "backup")
-    query = select(RunRow.state, RunRow.created).where(span, ended)
+    minute = func.substr(RunRow.id, 1, 13)  # an id begins with its time
+    query = select(RunRow.state, minute, func.count()).where(span, ended)
     if vcenters:
         query = query.where(RunRow.vcenter_id.in_(vcenters))
-    return [(state, created) for state, created in session.execute(query)]
+    rows = session.execute(query.group_by(RunRow.state, minute))
+    return [
+        (state, datetime.strptime(f"{at}+0000", "%Y%m%dT%H%M%z"), int(count)) for state, at, count in rows
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -166,6 +167,15 @@ def plain_uuid(spaced: str) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+# What has a field of its own; all else is kept as it is and told as extraConfig.
+_READ: Final = re.compile(
+    r"(\.encoding|config\.version|virtualHW\.version|displayName|guestOS|firmware|memSize|numvcpus"
+    r"|cpuid\.coresPerSocket|uuid\..*|vc\.uuid|nvram|annotation|encryption\..*|ctkEnabled"
+    r"|(scsi|sata|nvme|ide|ethernet)\d+[.:].*)$",
+    re.IGNORECASE,
+)
+
+
 def read_vmx(data: bytes, datastore: str, directory: str, volumes: dict[str, str]) -> dict[str, Any]:
     """The fields of a MachineSpec that a .vmx says. ``volumes``: name or moref of a datastore to its name."""
     values = {key.lower(): value for key, value in parse_vmx(data).items()}
@@ -186,6 +196,7 @@ def read_vmx(data: bytes, datastore: str, directory: str, volumes: dict[str, str
         "controllers": tuple(controllers),
         "disks": tuple(_disks_of(values, controllers, datastore, directory, volumes)),
         "nics": tuple(_nics_of(values)),
+        "extra_config": {key: value for key, value in parse_vmx(data).items() if not _READ.match(key)},
     }
 
 

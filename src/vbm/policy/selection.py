@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vbm.ids import VmUuid
 
@@ -106,6 +107,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile("".join(wild.get(char) or re.escape(char) for char in text), re.IGNORECASE | re.DOTALL)
 
 
+@lru_cache(maxsize=65536)  # thousands of VMs lie in some hundred folders
 def _lies_in(path: str, folder: str) -> bool:
     wanted, actual = folder.strip("/").casefold(), path.strip("/").casefold()
     return actual == wanted or actual.startswith(f"{wanted}/")

@@ -10,6 +10,7 @@ from vbm.catalog.jobs import JobRecord
 from vbm.catalog.repositories import KeyKind, RepositoryRecord
 from vbm.catalog.restore_points import PointRecord
 from vbm.catalog.runs import RunRecord
+from vbm.catalog.users import ApiKeyRecord, UserRecord
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.clock import Clock, SystemClock, rfc3339
 from vbm.vsphere.tls import show_thumbprint
@@ -51,6 +52,7 @@ def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any
         "phase": record.phase or None,
         "bytes_total": record.bytes_total,
         "bytes_done": record.bytes_done,
+        "disks": [dict(disk) for disk in record.disks],
         "rate": rate,
         "eta_seconds": eta,
         "created": rfc3339(record.created),
@@ -141,4 +143,32 @@ def point_document(record: PointRecord, repository: str = "") -> dict[str, Any]:
         "run_id": record.run_id,
         "verified": verified_document(record.verified, record.verified_mode, good=bool(record.verified_good)),
         "pinned": record.pinned,
+    }
+
+
+def user_document(record: UserRecord) -> dict[str, Any]:
+    """A user, without anything that would let somebody sign in."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "role": record.role,
+        "source": record.source,
+        "disabled": record.disabled,
+        "second_factor": record.has_second_factor,
+        "vcenters": list(record.scope),
+        "created": rfc3339(record.created),
+        "last_seen": when(record.last_seen),
+    }
+
+
+def api_key_document(record: ApiKeyRecord) -> dict[str, Any]:
+    """An API key, without the key."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "role": record.role,
+        "vcenters": list(record.scope),
+        "created": rfc3339(record.created),
+        "expires": when(record.expires),
+        "last_used": when(record.last_used),
     }

@@ -134,7 +134,7 @@ def jobs_of(workspace: Workspace, machine: Machine) -> list[JobRecord]:
 def _rows(workspace: Workspace, machines: Sequence[Machine]) -> list[Row]:
     planned = {job.name: job.next_run for job in jobs.listing(workspace) if job.enabled}
     with workspace.catalog.reading() as session:
-        ends = newest_ends(session)
+        ends = newest_ends(session, machines[0].vm.instance_uuid if len(machines) == 1 else "")
     rows = []
     for machine in machines:
         slots = [slot for name in machine.jobs if (slot := planned.get(name)) is not None]

@@ -129,7 +129,7 @@ def month(workspace: Workspace, year: int, number: int, zone: tzinfo = UTC) -> l
     first = datetime(year, number, 1, tzinfo=zone)
     last = first + timedelta(days=monthrange(year, number)[1])
     counts: dict[date, Counter[str]] = {}
-    for state, created in runs.ends(workspace, first.astimezone(UTC), last.astimezone(UTC)):
-        counts.setdefault(created.astimezone(zone).date(), Counter())[state] += 1
+    for state, created, count in runs.ends(workspace, first.astimezone(UTC), last.astimezone(UTC)):
+        counts.setdefault(created.astimezone(zone).date(), Counter())[state] += count
     days = (first.date() + timedelta(days=n) for n in range(monthrange(year, number)[1]))
     return [Day(day, dict(counts.get(day, Counter()))) for day in days]

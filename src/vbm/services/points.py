@@ -12,6 +12,7 @@ from vbm.catalog.restore_points import (
     PointFilter,
     PointRecord,
     PointSummary,
+    count_points,
     drop_points,
     list_points,
     mark_point,
@@ -39,6 +40,13 @@ def summaries(workspace: Workspace) -> list[PointSummary]:
     names = vcenters_seen(workspace)
     with workspace.catalog.reading() as session:
         return point_summaries(session, names)
+
+
+def count(workspace: Workspace, repository_id: str) -> tuple[int, int]:
+    """(restore points, VMs) of that repository, as far as who asks may see."""
+    names = vcenters_seen(workspace)
+    with workspace.catalog.reading() as session:
+        return count_points(session, repository_id, names)
 
 
 def vcenters_seen(workspace: Workspace) -> tuple[str, ...]:

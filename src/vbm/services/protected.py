@@ -9,14 +9,14 @@ from typing import Final
 
 from vbm.catalog.jobs import JobRecord
 from vbm.catalog.restore_points import newest_points
-from vbm.errors import NotFoundError
 from vbm.ids import VmUuid
+from vbm.policy.selection import Candidate, select
 from vbm.services import inventory_cache, jobs
 from vbm.services.inventory_cache import Seen
 from vbm.services.workspace import Workspace
 from vbm.vsphere import preflight
 from vbm.vsphere.model import DiskVerdict, VirtualMachine
-from vbm.workflows.resolve import pick
+from vbm.workflows.resolve import candidates_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +59,68 @@ def machines(
     return sorted(found, key=lambda machine: (machine.vm.name.casefold(), machine.vm.instance_uuid))
 
 
-_MATCHED: Final[dict[tuple[str, str], tuple[datetime, datetime, frozenset[VmUuid]]]] = {}
+@dataclass(frozen=True, slots=True)
+class _Inventory:
+    """One vCenter's VMs as rules ask for them. ``mark`` is another whenever a rule could answer otherwise."""
+
+    asked: datetime
+    mark: int
+    candidates: tuple[Candidate, ...]
+
+
+_INVENTORIES: Final[dict[str, _Inventory]] = {}
+_PROTECTING: Final[dict[str, tuple[tuple[object, ...], dict[VmUuid, tuple[str, ...]]]]] = {}
+_MATCHED: Final[dict[tuple[str, str], tuple[int, datetime, frozenset[VmUuid]]]] = {}
 
 
 def _protecting(one: Seen, known: Iterable[JobRecord]) -> dict[VmUuid, tuple[str, ...]]:
     """Names of the enabled jobs of each VM."""
+    known = list(known)
+    state = (_inventory(one).mark, tuple((job.id, job.updated, job.enabled) for job in known))
+    kept = _PROTECTING.get(one.vcenter.id)
+    if kept is not None and kept[0] == state:
+        return kept[1]
     names: dict[VmUuid, tuple[str, ...]] = {}
     for job in known:
         if job.enabled:
             for uuid in _matched(one, job):
                 names[uuid] = (*names.get(uuid, ()), job.name)
+    _PROTECTING[one.vcenter.id] = (state, names)
     return names
 
 
 def _matched(one: Seen, job: JobRecord) -> frozenset[VmUuid]:
-    """Those that the job selects; looked up again only where the inventory or the job is another."""
+    """Those that the job selects; looked up again only where the VMs or the job are others."""
+    inventory = _inventory(one)
     known = _MATCHED.get((one.vcenter.id, job.id))
-    if known is not None and known[:2] == (one.asked, job.updated):
+    if known is not None and known[:2] == (inventory.mark, job.updated):
         return known[2]
-    found = frozenset(vm.instance_uuid for vm in pick(one.machines, job.job.selection, one.labels).vms)
-    _MATCHED[one.vcenter.id, job.id] = (one.asked, job.updated, found)
+    chosen = select(inventory.candidates, job.job.selection).vms
+    found = frozenset(candidate.instance_uuid for candidate in chosen)
+    _MATCHED[one.vcenter.id, job.id] = (inventory.mark, job.updated, found)
     return found
+
+
+def _inventory(one: Seen) -> _Inventory:
+    known = _INVENTORIES.get(one.vcenter.id)
+    if known is not None and known.asked == one.asked:
+        return known
+    candidates = tuple(candidate for candidate, _ in candidates_of(one.machines, one.labels))
+    mark = hash(tuple(map(repr, candidates)))
+    found = _INVENTORIES[one.vcenter.id] = _Inventory(one.asked, mark, candidates)
+    return found
+
+
+def selected_count(one: Seen, job: JobRecord) -> int:
+    """How many of the vCenter's VMs the job selects, as it was last seen."""
+    return len(_matched(one, job))
 
 
 def machine(workspace: Workspace, given: str) -> Machine:
     """The VM of that instance UUID or name. Raises NotFoundError."""
-    for found in machines(workspace):
-        if given in {found.vm.instance_uuid, found.vm.name}:
-            return found
-    raise NotFoundError(f"there is no VM {given!r}", hint="look at the list of VMs")
+    vcenter, vm = inventory_cache.machine(workspace, given)
+    with workspace.catalog.reading() as session:
+        last, count = newest_points(session, vm.instance_uuid).get(vm.instance_uuid, (None, 0))
+    one = next(s for s in inventory_cache.everything(workspace) if s.vcenter.id == vcenter.id)
+    protecting = _protecting(one, [j for j in jobs.listing(workspace) if j.vcenter_id == vcenter.id])
+    return Machine(vm, vcenter.name, last, count, protecting.get(vm.instance_uuid, ()))

@@ -100,13 +100,19 @@ def job_id_of(workspace: Workspace, name: str) -> str:
     return jobs.get(workspace, name).id
 
 
-def ends(workspace: Workspace, first: datetime, last: datetime) -> list[tuple[str, datetime]]:
-    """(state, when it was queued) of every ended run of that time, of vCenters that who asks may see."""
+def ends(workspace: Workspace, first: datetime, last: datetime) -> list[tuple[str, datetime, int]]:
+    """(state, minute of queueing, how many) of the ended runs of that time, of vCenters that who asks may see."""
     scope = identity.require(Permission.SEE).scope
     with workspace.catalog.reading() as session:
         return run_ends(session, first, last, tuple(scope.vcenters))
 
 
-def between(workspace: Workspace, first: datetime, last: datetime, limit: int = 5000) -> list[RunRecord]:
-    """Those queued from ``first`` until ``last``, the newest first, of vCenters that who asks may see."""
-    return visible(workspace, RunFilter(since=first, until=last, limit=limit))
+def worst_between(workspace: Workspace, first: datetime, last: datetime, limit: int) -> list[RunRecord]:
+    """Of the backups queued from ``first`` until ``last`` that who asks may see: the failed first, at most so many."""
+    found: list[RunRecord] = []
+    for states in (("failed", "cancelled"), ("warning",), LIVE, ("succeeded",)):
+        if len(found) < limit:
+            rest = limit - len(found)
+            wanted = RunFilter(states=states, since=first, until=last, limit=rest, kinds=("backup",))
+            found += visible(workspace, wanted)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -17,6 +18,7 @@ class WebState:
     workspace: Workspace
     options: WebOptions
     throttle: Throttle = field(default_factory=Throttle)
+    stopping: threading.Event = field(default_factory=threading.Event)  # live streams end when it is set
 
 
 def state_of(request: Request) -> WebState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vbm.ids import MoRef
@@ -50,18 +50,17 @@ def labels_for(
 
 def pick(machines: Iterable[VirtualMachine], selection: Selection, known: Labels) -> Resolved:
     """The VMs of an inventory that a selection means."""
-    by_candidate = {}
+    offered = list(candidates_of(machines, known))
+    by_candidate = {id(candidate): vm for candidate, vm in offered}
+    selected = select((candidate for candidate, _ in offered), selection)
+    return Resolved(tuple(by_candidate[id(each)] for each in selected.vms), selected.unmatched)
+
+
+def candidates_of(
+    machines: Iterable[VirtualMachine], known: Labels
+) -> Iterator[tuple[Candidate, VirtualMachine]]:
+    """Those that a selection may mean, as it looks at them."""
     for vm in machines:
-        if vm.template or vm.name.startswith("vCLS-"):
-            continue
-        candidate = Candidate(
-            vm.name,
-            vm.instance_uuid,
-            vm.folder,
-            vm.resource_pool,
-            known.tags.get(vm.moref, frozenset()),
-            known.attributes.get(vm.moref, {}),
-        )
-        by_candidate[id(candidate)] = candidate, vm
-    selected = select((candidate for candidate, _ in by_candidate.values()), selection)
-    return Resolved(tuple(by_candidate[id(each)][1] for each in selected.vms), selected.unmatched)
+        if not vm.template and not vm.name.startswith("vCLS-"):
+            tags, attributes = known.tags.get(vm.moref, frozenset()), known.attributes.get(vm.moref, {})
+            yield Candidate(vm.name, vm.instance_uuid, vm.folder, vm.resource_pool, tags, attributes), vm

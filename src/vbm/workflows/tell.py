@@ -23,6 +23,7 @@ class RowProgress:
         self._lock = threading.Lock()
         self._totals: dict[DiskKey, int] = {}
         self._done: dict[DiskKey, int] = {}
+        self._labels: dict[DiskKey, str] = {}
         self._lines: list[LogLine] = []
         self._warnings: list[str] = []
         self._values: dict[str, Any] = {}
@@ -43,9 +44,9 @@ class RowProgress:
             pass  # the next flush has it
         points.reach(f"phase.{name}")
 
-    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:  # noqa: ARG002
+    def disk(self, key: DiskKey, label: str, total_bytes: int) -> None:
         with self._lock:
-            self._totals[key] = total_bytes
+            self._totals[key], self._labels[key] = total_bytes, label
             self._values["bytes_total"] = sum(self._totals.values())
 
     def advance(self, key: DiskKey, size_bytes: int) -> None:
@@ -54,12 +55,24 @@ class RowProgress:
             self._values["bytes_done"] = sum(self._done.values())
         points.reach("advance")
 
+    def _disks(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "key": key,
+                "label": label,
+                "bytes_total": self._totals[key],
+                "bytes_done": self._done.get(key, 0),
+            }
+            for key, label in self._labels.items()
+        ]
+
     def begin_anew(self) -> None:
         """An attempt that does everything again counts from zero."""
         with self._lock:
             self._totals.clear()
             self._done.clear()
-            self._values |= {"bytes_total": 0, "bytes_done": 0}
+            self._labels.clear()
+            self._values |= {"bytes_total": 0, "bytes_done": 0, "disks": []}
 
     def note(self, message: str) -> None:
         self._say("info", message)
@@ -78,6 +91,8 @@ class RowProgress:
         with self._lock:
             values, lines = self._values, self._lines
             self._values, self._lines = {}, []
+            if "bytes_total" in values or "bytes_done" in values:
+                values["disks"] = self._disks()
         if not values and not lines:
             return
         try:

@@ -8,13 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from vbm.catalog.users import ApiKeyRecord, UserRecord
-from vbm.clock import rfc3339
 from vbm.security.roles import Permission, Role
 from vbm.services import accounts, api_keys
 from vbm.services.accounts import NewUser
 from vbm.services.api_keys import NewApiKey
-from vbm.services.documents import when
+from vbm.services.documents import api_key_document, user_document
 from vbm.web.access import needs
 from vbm.web.api.schemas import Given, Name, Page, Secret
 from vbm.web.state import Space
@@ -69,55 +67,29 @@ class KeyMade(KeyShown):
     key: Annotated[str, Field(description="Shown once, here.")]
 
 
-def _user(record: UserRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "role": record.role,
-        "source": record.source,
-        "disabled": record.disabled,
-        "second_factor": record.has_second_factor,
-        "vcenters": list(record.scope),
-        "created": rfc3339(record.created),
-        "last_seen": when(record.last_seen),
-    }
-
-
-def _key(record: ApiKeyRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "role": record.role,
-        "vcenters": list(record.scope),
-        "created": rfc3339(record.created),
-        "expires": when(record.expires),
-        "last_used": when(record.last_used),
-    }
-
-
 @router.get("/users", response_model=Page[UserShown])
 def list_users(space: Space) -> dict[str, Any]:
     """Every user, by name."""
-    return {"items": [_user(record) for record in accounts.listing(space)], "next_cursor": None}
+    return {"items": [user_document(record) for record in accounts.listing(space)], "next_cursor": None}
 
 
 @router.post("/users", status_code=201, response_model=UserShown)
-def create_user(space: Space, given: UserGiven, response: Response) -> dict[str, Any]:
+def createuser_document(space: Space, given: UserGiven, response: Response) -> dict[str, Any]:
     """A local user."""
     new = NewUser(given.name, given.role, given.password, tuple(given.vcenters))
     record = accounts.create(space, new)
     response.headers["Location"] = f"/api/v1/users/{record.id}"
-    return _user(record)
+    return user_document(record)
 
 
 @router.get("/users/{user}", response_model=UserShown)
-def get_user(space: Space, user: str) -> dict[str, Any]:
+def getuser_document(space: Space, user: str) -> dict[str, Any]:
     """The user of that id or name."""
-    return _user(accounts.get(space, user))
+    return user_document(accounts.get(space, user))
 
 
 @router.patch("/users/{user}", response_model=UserShown)
-def change_user(space: Space, user: str, given: UserChange) -> dict[str, Any]:
+def changeuser_document(space: Space, user: str, given: UserChange) -> dict[str, Any]:
     """Another role, scope, state or password."""
     record = accounts.get(space, user)
     if given.role is not None or given.vcenters is not None:
@@ -127,11 +99,11 @@ def change_user(space: Space, user: str, given: UserChange) -> dict[str, Any]:
         accounts.set_disabled(space, record.id, disabled=given.disabled)
     if given.password is not None:
         accounts.set_password(space, record.id, given.password)
-    return _user(accounts.get(space, record.id))
+    return user_document(accounts.get(space, record.id))
 
 
 @router.delete("/users/{user}", status_code=204)
-def delete_user(space: Space, user: str) -> None:
+def deleteuser_document(space: Space, user: str) -> None:
     """The user, its sessions and its keys."""
     accounts.remove(space, user)
 
@@ -139,7 +111,7 @@ def delete_user(space: Space, user: str) -> None:
 @router.get("/api-keys", response_model=Page[KeyShown])
 def list_keys(space: Space) -> dict[str, Any]:
     """The newest first."""
-    return {"items": [_key(record) for record in api_keys.listing(space)], "next_cursor": None}
+    return {"items": [api_key_document(record) for record in api_keys.listing(space)], "next_cursor": None}
 
 
 @router.post("/api-keys", status_code=201, response_model=KeyMade)
@@ -147,7 +119,7 @@ def create_key(space: Space, given: KeyGiven) -> dict[str, Any]:
     """A key for a script; it is shown this once."""
     expires = given.expires.astimezone() if given.expires else None
     record, key = api_keys.create(space, NewApiKey(given.name, given.role, expires, tuple(given.vcenters)))
-    return _key(record) | {"key": key}
+    return api_key_document(record) | {"key": key}
 
 
 @router.delete("/api-keys/{key_id}", status_code=204)

@@ -18,7 +18,7 @@ from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.api.paging import Cursor, Limit, after, page
 from vbm.web.api.schemas import LogLineShown, Page, RunShown
-from vbm.web.state import Space
+from vbm.web.state import Space, state_of
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 Kind = Literal["backup", "restore", "verify"]
@@ -100,7 +100,8 @@ async def run_events(
     record = await run_in_threadpool(runs.get, space, run)
     last = _number(last_event_id)
     shown: dict[str, Any] | None = None
-    while not await request.is_disconnected():
+    stopping = state_of(request).stopping
+    while not stopping.is_set() and not await request.is_disconnected():
         document, lines, ended = await run_in_threadpool(_look, space, record.id, last)
         for number, line in lines:
             last = number

@@ -9,9 +9,15 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from vbm.web.pages import dashboard, entrance, errors, marks, more
+from vbm.web.pages import dashboard, entrance, errors, jobs, marks, more, runs
 
-TOPICS: Final[tuple[APIRouter, ...]] = (entrance.router, dashboard.router, *more.ROUTERS)
+TOPICS: Final[tuple[APIRouter, ...]] = (
+    entrance.router,
+    dashboard.router,
+    jobs.router,
+    runs.router,
+    *more.ROUTERS,
+)
 
 
 class _Assets(StaticFiles):

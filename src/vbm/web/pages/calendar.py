@@ -14,7 +14,6 @@ from vbm.errors import InputError
 from vbm.security.roles import Permission
 from vbm.services import overview, runs
 from vbm.services.overview import Day
-from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.api.overview import zone_of
 from vbm.web.guard import POLICY
@@ -28,6 +27,8 @@ _WORDS: Final = {
     "warning": "with warnings",
     "succeeded": "succeeded",
 }
+_MARKS: Final = {"failed": "✕", "cancelled": "–", "warning": "!", "succeeded": "✓"}
+_LISTED: Final = 200
 Zone = Annotated[str, Query(max_length=100)]
 
 
@@ -93,7 +94,14 @@ def _said(days: list[Day]) -> str:
 
 def _events(days: list[Day]) -> list[dict[str, Any]]:
     return [
-        {"start": day.date.isoformat(), "title": told(day), "state": day.worst} for day in days if day.worst
+        {
+            "start": day.date.isoformat(),
+            "title": told(day),
+            "short": " ".join(f"{_MARKS[s]}{day.counts[s]}" for s in _MARKS if day.counts.get(s)),
+            "state": day.worst,
+        }
+        for day in days
+        if day.worst
     ]
 
 
@@ -119,25 +127,19 @@ def show_day(request: Request, space: Space, day: str, timezone: Zone = "UTC") -
         wanted = date.fromisoformat(day)
     except ValueError as error:
         raise InputError(f"not a day: {day!r}", hint="write it like 2026-11-23") from error
-    found = _runs_of(space, wanted, timezone)
-    order = ["failed", "cancelled", "warning", "running", "queued", "succeeded"]
-    found.sort(key=lambda run: order.index(run.state))
-    counts = Day(wanted, {state: sum(1 for r in found if r.state == state) for state in order})
+    zone = zone_of(timezone)
+    first = datetime(wanted.year, wanted.month, wanted.day, tzinfo=zone).astimezone(UTC)
+    counts = overview.month(space, wanted.year, wanted.month, zone)[wanted.day - 1]
+    found = runs.worst_between(space, first, first + timedelta(days=1), _LISTED)
     return page(
         request,
         "calendar/day.html",
         day=wanted,
         before=wanted - timedelta(days=1),
         after=wanted + timedelta(days=1),
-        runs=found[:500],
-        more_runs=len(found) - 500,
+        runs=found,
+        more_runs=sum(counts.counts.values()) - len(found),
         said=told(counts),
         timezone=timezone,
         now=space.clock.now(),
     )
-
-
-def _runs_of(space: Workspace, day: date, timezone: str) -> list[Any]:
-    zone = zone_of(timezone)
-    first = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-    return runs.between(space, first, first + timedelta(days=1))

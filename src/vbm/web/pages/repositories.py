@@ -87,15 +87,16 @@ def _options(form: Mapping[str, str]) -> RepositoryOptions:
 def show_repository(request: Request, space: Space, repository: str) -> Response:
     """What is known of it without opening it; its usage is asked for by the page afterwards."""
     record = repositories.get(space, repository)
-    found = points.listing(space, PointFilter(repository_id=record.id))
+    count, machines = points.count(space, record.id)
+    newest = points.listing(space, PointFilter(repository_id=record.id, limit=1))
     return page(
         request,
         "repositories/repository.html",
         repository=record,
         space={s.id: s for s in overview.spaces(space)}[record.id],
-        points=len(found),
-        vms=len({point.vm_uuid for point in found}),
-        newest=found[0] if found else None,
+        points=count,
+        vms=machines,
+        newest=newest[0] if newest else None,
         jobs=[job for job in jobs.visible(space) if job.repository_id == record.id],
         now=space.clock.now(),
     )
@@ -116,7 +117,7 @@ def usage(request: Request, space: Space, repository: str) -> Response:
 @router.get("/{repository}/forget", dependencies=[needs(Permission.MANAGE)])
 def ask_forget(request: Request, space: Space, repository: str) -> Response:
     record = repositories.get(space, repository)
-    count = len(points.listing(space, PointFilter(repository_id=record.id)))
+    count, _ = points.count(space, record.id)
     return page(request, "repositories/forget.html", repository=record, points=count)
 
 
@@ -131,6 +132,6 @@ def forget(request: Request, space: Space, repository: str, form: Form) -> Respo
             )
         repositories.forget(space, record.id)
     except VbmError as error:
-        count = len(points.listing(space, PointFilter(repository_id=record.id)))
+        count, _ = points.count(space, record.id)
         return again(request, "repositories/forget.html", error, repository=record, points=count)
     return back("/repositories", "repository-forgotten")

@@ -3,8 +3,10 @@ const box = document.getElementById("calendar");
 if (box && window.FullCalendar) {
   const zone = box.dataset.zone;
   const query = zone === "UTC" ? "" : `?timezone=${encodeURIComponent(zone)}`;
+  const narrow = window.matchMedia("(max-width: 767.98px)").matches;
   const shown = (event) => ({
-    title: event.title,
+    title: narrow ? event.short : event.title,
+    extendedProps: { words: event.title },
     start: event.start,
     allDay: true,
     url: `/calendar/${event.start}${query}`,
@@ -19,6 +21,10 @@ if (box && window.FullCalendar) {
     fixedWeekCount: false,
     showNonCurrentDates: false,
     displayEventTime: false,
+    eventDidMount: ({ el, event }) => {
+      el.title = event.extendedProps.words;
+      el.setAttribute("aria-label", `${event.startStr}: ${event.extendedProps.words}`);
+    },
     events: JSON.parse(box.dataset.events).map(shown),
   }).render();
 } else if (box) {
