@@ -1,4 +1,6 @@
-"""A worker that kills itself at a named point, or ``delay`` seconds after it: arguments are ``key=value``."""
+"""A worker that kills itself at a named point, or ``delay`` seconds after it: arguments are ``key=value``.
+
+``spoil=POINT packs=FOLDER``: there it flips a bit in each file of that folder."""
 
 from __future__ import annotations
 
@@ -7,10 +9,20 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from vbm.services import working
 from vbm.services.workspace import Workspace
 from vbm.workflows import points
+
+
+def spoil(folder: Path) -> None:
+    """Flip a bit in the middle of each file."""
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        file.chmod(0o600)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
 
 
 def main() -> None:
@@ -24,6 +36,8 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def at(name: str) -> None:
+        if name == given.get("spoil", ""):
+            spoil(Path(given["packs"]))
         with lock:
             if name in left:
                 left[name] -= 1

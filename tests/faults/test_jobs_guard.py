@@ -233,3 +233,53 @@ def test_people_are_told_when_the_vcenter_can_not_be_looked_at(scene: Scene) -> 
     assert "snapshot_left" in scene.told()
     with scene.workspace.catalog.reading() as session:
         assert [record.name for record in outstanding(session)] == [name]
+
+
+def unconsolidated(scene: Scene, name: str) -> Machine:
+    """A VM whose snapshot is gone and whose deltas are not."""
+    machine = scene.rig.machine(name, 1 << 20)
+    node = machine.take_snapshot("somebody's")
+    machine.remove_snapshot(node.moref, fail_consolidation=True)
+    assert machine.consolidation_needed
+    return machine
+
+
+def test_disks_that_need_consolidation_are_told_of_once_a_day(scene: Scene) -> None:
+    machine = unconsolidated(scene, "db01")
+    for _ in range(3):
+        scene.guard.look()
+        assert scene.told() == ["snapshot_left"]
+        scene.clock.advance(HOUR)
+    scene.clock.advance(24 * HOUR)
+    scene.guard.look()
+    assert scene.told() == ["snapshot_left"] * 2
+    assert machine.consolidation_needed
+    assert "need consolidation" in str(scene.receivers.posted[0]["message"])
+
+
+def test_disks_that_our_backup_left_unconsolidated_are_consolidated(scene: Scene) -> None:
+    machine = unconsolidated(scene, "web01")
+    name = scene.left(machine, "running")
+    scene.guard.look()
+    assert machine.consolidation_needed  # a live run sees to it itself
+    with scene.workspace.catalog.writing() as session:
+        row = session.get(RunRow, "run-web01")
+        assert row is not None
+        row.state, row.finished, row.snapshot_state = "warning", scene.clock.now(), "removed"
+    scene.rig.lab.rules.add("RemoveSnapshot_Task fault=GenericVmConfigFault")
+    scene.rig.lab.rules.add("ConsolidateVMDisks_Task fault=GenericVmConfigFault count=1")
+    scene.guard.look()
+    assert scene.told() == ["snapshot_left"]
+    scene.guard.look()
+    assert not machine.consolidation_needed
+    assert scene.told() == ["snapshot_left"]
+    assert scene.rig.ours() == [name]
+
+
+def test_one_pass_over_a_vcenter_finds_snapshots_and_needed_consolidations(scene: Scene) -> None:
+    unconsolidated(scene, "web01")
+    name = scene.left(scene.rig.machine("db01", 1 << 20), "failed")
+    with closing(scene.doors.connect(vcenters.get(scene.workspace, "lab").id)) as session:
+        found = snapshots.survey(session)
+    assert [s.name for s in found.ours] == [name]
+    assert [vm.vm_name for vm in found.unconsolidated] == ["web01"]

@@ -13,7 +13,10 @@ import pytest
 from fixtures_jobs import MIB, JobsRig
 from fixtures_small_disk import small_disk
 from vbm.clock import SystemClock
-from vbm.services import jobs, runs, vcenters
+from vbm.repository.format import RepositoryOptions
+from vbm.repository.keys import Passphrase
+from vbm.services import jobs, repositories, runs, vcenters
+from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
 
 KEY = "0f" * 32
@@ -84,6 +87,33 @@ def test_one_password_of_another_master_key_stops_only_its_vcenter(rig: JobsRig)
     jobs.run_now(rig.workspace, "nightly")
     assert rig.ended(1)[0].state == "succeeded"
     assert "sealed with master key" in rig.log()
+    rig.stop(child)
+
+
+def test_a_passphrase_of_another_master_key_fails_before_a_snapshot_is_made(rig: JobsRig) -> None:
+    """The vCenter's password opens, the repository's does not: the run says so, and the passphrase mends it."""
+    machine = rig.machine("web01", MIB)
+    secret = "correct horse battery staple"
+    store = (rig.folder / "sealed").as_uri()
+    with Workspace(rig.workspace.settings, environment={"VBM_MASTER_KEY": KEY}) as foreign:
+        repositories.create(foreign, "sealed", store, Key(Passphrase(secret)), RepositoryOptions())
+    rig.job(repository_id="sealed", retries={"attempts": 1, "wait_seconds": 1})
+    child = rig.worker()
+    jobs.run_now(rig.workspace, "nightly")
+    (run,) = rig.ended(1)
+    assert (run.state, run.error_code, run.snapshot_state) == ("failed", "master-key", "none")
+    assert "repository/" in run.error_message
+    assert run.error_hint
+    assert '"snapshot-created"' not in (rig.folder / "lab/events.jsonl").read_text()
+    for text in (run.error_message, run.error_hint, rig.log()):
+        assert KEY not in text
+        assert secret not in text
+    repositories.add(rig.workspace, "again", store, Key(Passphrase(secret)))
+    jobs.update(rig.workspace, "nightly", {"repository_id": "again"})
+    jobs.run_now(rig.workspace, "nightly")
+    assert rig.ended(2)[0].state == "succeeded"
+    (point,) = rig.points("again")
+    assert rig.stored(point, "again") == machine.guest_read(0, 0, MIB)
     rig.stop(child)
 
 

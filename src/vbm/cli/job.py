@@ -138,6 +138,14 @@ SnapshotTimeout = Annotated[
         help="Tell people of a snapshot that is older than this.",
     ),
 ]
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|quick|full",
+        rich_help_panel=_HOW,
+        help="Check each new restore point; full reads it back.",
+    ),
+]
 FromFile = Annotated[
     Path | None,
     typer.Option("--from-file", metavar="FILE", help="A job document as JSON; - reads standard input."),
@@ -179,6 +187,7 @@ def create(
     retry_wait: RetryWait = None,
     deadline: Deadline = None,
     snapshot_timeout: SnapshotTimeout = None,
+    verify: Verify = None,
     from_file: FromFile = None,
     as_json: Json = False,
 ) -> None:
@@ -233,6 +242,7 @@ def update(
     retry_wait: RetryWait = None,
     deadline: Deadline = None,
     snapshot_timeout: SnapshotTimeout = None,
+    verify: Verify = None,
     from_file: FromFile = None,
     as_json: Json = False,
 ) -> None:
@@ -456,6 +466,7 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
         "retries": _set(attempts=given["attempts"], wait_seconds=given["retry_wait"]),
         "deadline_seconds": given["deadline"],
         "snapshot_timeout_seconds": given["snapshot_timeout"],
+        "verify": given["verify"],
     }
     return {name: value for name, value in changes.items() if value not in (None, {})}
 

@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "vcenter": _Lazy("vcenter", "Add, test and remove vCenters and ESXi hosts.", _SETUP),
     "repository": _Lazy("repository", "Create and look after repositories.", _SETUP),
     "channel": _Lazy("channel", "Tell people by mail, Slack, Teams, webhook and more.", _SETUP),
+    "settings": _Lazy("settings", "Set limits for all jobs together, and the daily report.", _SETUP),
     "db": _Lazy("db", "Look after the product's own database.", _SETUP),
     "recover-catalog": _Lazy("recover_catalog", "List restore points anew from a repository alone.", _SETUP),
     "audit": _Lazy("audit", "See who did what, and check the record.", _SETUP),

@@ -28,6 +28,7 @@ EVENTS: Final = (
     "replication_failed",
     "verify_failed",
     "schedule_missed",
+    "digest",
 )
 DEFAULT_EVENTS: Final = tuple(event for event in EVENTS if event != "success")
 
@@ -45,7 +46,8 @@ class Job:
     """``vcenter`` and ``repository`` are ids or names, as given. 0 means no limit everywhere.
 
     ``window_text``: hours in which runs may read, such as ``mon,tue 22:00-06:00``; ``window_end`` says what happens
-    to one that is still reading when they end. ``deadline_seconds`` counts from the start of a run.
+    to one that is still reading when they end. ``deadline_seconds`` counts from the start of a run. ``verify``: what
+    is checked of a restore point as soon as it is made; "quick" reads no data back.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Job:
     deadline_seconds: int = 0
     priority: int = 100
     notices: tuple[Notice, ...] = ()
+    verify: Literal["none", "quick", "full"] = "none"
     snapshot_timeout_seconds: int = SNAPSHOT_TIMEOUT_SECONDS
 
     @property
@@ -116,6 +119,7 @@ class Job:
             "retries": {"attempts": self.attempts, "wait_seconds": self.wait_seconds},
             "deadline_seconds": self.deadline_seconds,
             "priority": self.priority,
+            "verify": self.verify,
             "notifications": [{"channel_id": n.channel, "on": list(n.on)} for n in self.notices],
             "snapshot_timeout_seconds": self.snapshot_timeout_seconds,
         }
@@ -159,6 +163,7 @@ class Job:
             wait_seconds=_count(retries, "wait_seconds", 300),
             deadline_seconds=_count(document, "deadline_seconds"),
             priority=_count(document, "priority", 100),
+            verify=_verify(document),
             notices=tuple(_notices(document.get("notifications") or ())),
             snapshot_timeout_seconds=_count(
                 document, "snapshot_timeout_seconds", SNAPSHOT_TIMEOUT_SECONDS, least=1
@@ -195,6 +200,7 @@ _FIELDS: Final = (
     "retries",
     "deadline_seconds",
     "priority",
+    "verify",
     "notifications",
     "snapshot_timeout_seconds",
 )
@@ -215,6 +221,16 @@ def _selection(document: Mapping[str, Any], *, inner: bool = False) -> Selection
         exclude = {"vms": exclude}
     parts = {name: _texts(document, name) for name in _SELECTORS}
     return Selection(**parts, exclude=_selection(exclude, inner=True) if exclude and not inner else None)
+
+
+def _verify(document: Mapping[str, Any]) -> Literal["none", "quick", "full"]:
+    match _one_of(document, "verify", ("none", "quick", "full")):
+        case "quick":
+            return "quick"
+        case "full":
+            return "full"
+        case _:
+            return "none"
 
 
 def _notices(given: Any) -> list[Notice]:

@@ -64,6 +64,16 @@ def remove(
         return RemoveResult(removed=True, consolidated=False, vm_gone=True)
 
 
+def consolidate(
+    session: Session, vm: MoRef, cancel: CancelToken | None = None, *, policy: RetryPolicy = REMOVALS
+) -> None:
+    """Merge deltas that no snapshot needs any more into the disks. Raises ConsolidationNeededError."""
+    waiting = cancel or CancelToken()
+    settle(session, vm, waiting)
+    if chain_state(session, vm).consolidation_needed:
+        _consolidate(session, vm, "a snapshot", waiting, None, policy)
+
+
 def _remove(
     session: Session,
     vm: MoRef,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from vbm.cancel import CancelToken
 from vbm.errors import VbmError
-from vbm.ids import MoRef
+from vbm.ids import MoRef, VmUuid
 from vbm.vsphere import tasks
 from vbm.vsphere.devices import chain_depth, disks_of
 from vbm.vsphere.model import VmSnapshot
@@ -43,6 +43,36 @@ class ChainState:
     consolidation_needed: bool
     depths: dict[int, int]  # disk key → files in its chain
     heads: tuple[str, ...]  # files that the disks are written to now
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsConsolidation:
+    """A VM of which vSphere says that deltas of removed snapshots are still in its disks' chains."""
+
+    vm: MoRef
+    vm_name: str
+    vm_uuid: VmUuid
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over a whole vCenter shows."""
+
+    ours: tuple[FoundSnapshot, ...]
+    unconsolidated: tuple[NeedsConsolidation, ...]
+
+
+def survey(session: Session) -> Survey:
+    """Our snapshots and the VMs that need consolidation, in one pass over all VMs."""
+    paths = ("name", "snapshot", "runtime.consolidationNeeded", "config.instanceUuid")
+    ours: list[FoundSnapshot] = []
+    needy = []
+    for reference, values in collect(session, {"VirtualMachine": paths}):
+        ours += _ours(reference._moId, values)
+        if values.get("runtime.consolidationNeeded"):
+            uuid = VmUuid((values.get("config.instanceUuid") or "").lower())
+            needy.append(NeedsConsolidation(MoRef(reference._moId), unescape(values.get("name", "")), uuid))
+    return Survey(tuple(ours), tuple(needy))
 
 
 def find_ours(session: Session, vm: MoRef | None = None) -> list[FoundSnapshot]:

@@ -22,15 +22,19 @@ from vbm.vsphere.snapshot_removal import (
     ConsolidationNeededError,
     RemoveResult,
     SnapshotRemovalError,
+    consolidate,
     remove,
 )
 from vbm.vsphere.snapshot_tree import (
     SNAPSHOT_PREFIX,
     FoundSnapshot,
+    NeedsConsolidation,
+    Survey,
     describe,
     find_named,
     find_ours,
     settle,
+    survey,
 )
 
 __all__ = [
@@ -38,14 +42,18 @@ __all__ = [
     "ConsolidationNeededError",
     "CreatePolicy",
     "FoundSnapshot",
+    "NeedsConsolidation",
     "QuiesceFailedError",
     "RemoveResult",
     "SnapshotFailedError",
     "SnapshotRemovalError",
+    "Survey",
+    "consolidate",
     "create",
     "find",
     "find_ours",
     "remove",
+    "survey",
 ]
 
 _log = logging.getLogger(__name__)

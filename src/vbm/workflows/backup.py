@@ -16,8 +16,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from dbos import DBOS
 
 from vbm.catalog.errors import CatalogError, CatalogFullError, CatalogLockedError, CatalogReadOnlyError
+from vbm.catalog.runs import change_run
 from vbm.errors import CancelledError, VbmError
-from vbm.workflows import ending, phases, points, retention
+from vbm.workflows import checking, ending, phases, points, retention
 from vbm.workflows.live import OWNED, LiveRun
 from vbm.workflows.stop import explained
 
@@ -70,8 +71,12 @@ def _failure(live: LiveRun, error: Exception) -> Document:
     return {"code": "defect", "message": f"a defect of vbm: {text}", "hint": "", "again": False}
 
 
-def _wait(live: LiveRun, seconds: float) -> Document:
-    live.progress.note(f"trying again in {seconds:.0f} s")
+def _wait(live: LiveRun, seconds: float, cause: Document) -> Document:
+    """The row says meanwhile that the run waits, and why."""
+    live.progress.note(f"trying again in {seconds:.0f} s: {cause['message']}")
+    values = {f"error_{part}": cause[part] for part in ("code", "message", "hint")}
+    with live.doors.catalog.writing() as session:
+        change_run(session, live.run.id, live.token, values | {"phase": "waiting"})
     live.stop.wait(seconds)
     return {}
 
@@ -81,6 +86,7 @@ _snapshot = _step("snapshot", phases.snapshot)
 _read = _step("read", phases.read)
 _record = _step("record", phases.record)
 _cleanup = _step("cleanup", phases.cleanup)
+_check = _step("verify", checking.after_backup)
 _retain = _step("retention", retention.after_backup)
 _pause = _step("wait", _wait)
 _finish = _step("finish", ending.finish)
@@ -97,19 +103,31 @@ def _run(run_id: str, attempts: int, wait_seconds: float) -> str:
     attempt = 1
     outcome = _attempt(run_id, attempt)
     while attempt < attempts and outcome.get("error", {}).get("again"):
-        waited = _pause(run_id, wait_seconds)
+        waited = _pause(run_id, wait_seconds, outcome["error"])
         if "error" in waited:
             outcome = waited
             break
         attempt += 1
         outcome = _attempt(run_id, attempt)
-    if "ok" in outcome:
+    if "ok" in outcome and _is_good(run_id, outcome["ok"]):
         kept = _retain(run_id)
         if "error" in kept:
             outcome["ok"]["retention_error"] = kept["error"]["message"]
     ended = _finish(run_id, outcome)
     OWNED.end(run_id)
     return str(ended.get("ok", {}).get("state", "failed"))
+
+
+def _is_good(run_id: str, made: Document) -> bool:
+    """Whether older restore points may go: the new one was verified, or its job does not ask for that."""
+    if not checking.wanted(OWNED.get(run_id)):
+        return True
+    checked = _check(run_id)
+    if "error" in checked:
+        made["verify_error"] = checked["error"]["message"]
+    elif not checked["ok"]["good"]:
+        made["verify_error"] = f"it has {checked['ok']['damages']} damaged places"
+    return "verify_error" not in made
 
 
 def _attempt(run_id: str, attempt: int) -> Document:

@@ -40,8 +40,10 @@ def finish(live: LiveRun, outcome: Document) -> Document:
 
 
 def _added(outcome: Document) -> list[str]:
-    kept = outcome.get("ok", {}).get("retention_error")
-    return [f"retention did not run: {kept}"] if kept else []
+    done = outcome.get("ok", {})
+    kept, unverified = done.get("retention_error"), done.get("verify_error")
+    added = [f"the restore point is not verified: {unverified}; retention waits"] if unverified else []
+    return added + ([f"retention did not run: {kept}"] if kept else [])
 
 
 def _state(error: Document | None, warnings: list[str]) -> str:

@@ -28,13 +28,14 @@ from vbm.vsphere.snapshots import SNAPSHOT_PREFIX
 from vbm.workflows.live import LiveRun
 
 Document = dict[str, Any]
+_NO_ERROR: Final = {"error_code": "", "error_message": "", "error_hint": ""}  # of the attempt before
 _RECONNECT: Final = RetryPolicy(attempts=6, first_seconds=1, longest_seconds=20)
 
 
 def prepare(live: LiveRun, attempt: int) -> Document:
     """Judge the VM, remove what earlier runs of it left, and name the snapshot and the restore point."""
     with live.doors.catalog.writing() as database:
-        change_run(database, live.run.id, live.token, {"attempts": attempt})
+        change_run(database, live.run.id, live.token, {"attempts": attempt} | _NO_ERROR)
     live.lock_vm()
     live.stop.check()
     session, repository = live.session(), live.repository()

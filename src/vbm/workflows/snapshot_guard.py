@@ -2,12 +2,14 @@
 
 Often: those in the ledger whose run is over are removed, with growing waits. Now and then, and at start: each vCenter
 is looked at. Snapshots older than their job's time-out are reported, again each day, and once more when they are gone.
+VMs that need consolidation are found in the same pass.
 Never removed: anything under a queued or running run, and anything that is not in the ledger.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,7 +24,8 @@ from vbm.notifications.events import Event, EventKind
 from vbm.retry import RetryPolicy
 from vbm.vsphere import snapshots
 from vbm.vsphere.session import Session
-from vbm.workflows import points
+from vbm.vsphere.snapshots import FoundSnapshot
+from vbm.workflows import consolidation, points
 from vbm.workflows.doors import Doors
 from vbm.workflows.ledger import CatalogLedger
 from vbm.workflows.outbox import emit
@@ -148,7 +151,9 @@ class SnapshotGuard:
         try:
             by_hand = RunContext.of(self._doors.home, clock=self._doors.clock)
             sweep(session, replace(by_hand, removals=_ONCE))
-            self._strangers(session, name)
+            found = snapshots.survey(session)
+            self._strangers(found.ours, name)
+            consolidation.attend(self._doors, session, name, found.unconsolidated)
         except VbmError as error:
             self._blind(vcenter_id, name, error)
             return False
@@ -156,9 +161,9 @@ class SnapshotGuard:
             session.close()
         return True
 
-    def _strangers(self, session: Session, name: str) -> None:
+    def _strangers(self, ours: Sequence[FoundSnapshot], name: str) -> None:
         known = {entry.snapshot for entry in self._ledger().entries()}
-        for found in snapshots.find_ours(session):
+        for found in ours:
             if found.name not in known:
                 _log.warning(
                     "the snapshot %s of %s in %s is not in this installation's ledger; it is left alone",

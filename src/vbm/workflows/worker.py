@@ -30,7 +30,7 @@ from vbm.engine.process import ProcessIdentity
 from vbm.errors import VbmError
 from vbm.ids import new_id
 from vbm.settings import Settings
-from vbm.workflows import dispatcher, maintenance, outbox, reaper
+from vbm.workflows import digest, dispatcher, maintenance, outbox, reaper
 from vbm.workflows.admission import Reach, choose
 from vbm.workflows.attendant import Attendant
 from vbm.workflows.doors import Doors
@@ -144,6 +144,7 @@ class Worker:
             _Ticker("outbox", options.dispatch_every, lambda: outbox.send_due(self._doors)),
             _Ticker("guard", options.guard_every, self._watch),
             _Ticker("reap", max(0.5, options.ttl_seconds / 6), self._reap),
+            _Ticker("digest", options.maintain_every, lambda: digest.report_if_due(self._doors)),
             _Ticker("housekeeping", 600.0, lambda: self._housekeeping(runtime)),
             _Ticker(
                 "maintenance", options.maintain_every, lambda: maintenance.maintain(self._doors, self.id)
