@@ -66,7 +66,7 @@ def _event(row: RunRow, state: str, error: Document | None, warnings: list[str])
         read, new = row.result["bytes_read"], row.result["bytes_new"]
         facts += [("Read", format_size(read)), ("New", format_size(new))]
         facts.append(("Restore point", row.restore_point_id))
-    facts += [("Warning", warning) for warning in warnings[1:5]]
+    facts += [(f"Warning {number}", warning) for number, warning in enumerate(warnings[1:5], 2)]
     return Event(
         kind=_EVENTS[state],
         message=message,
