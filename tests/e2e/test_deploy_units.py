@@ -65,6 +65,7 @@ def test_systemd_finds_nothing_to_say_of_the_units(tmp_path: Path) -> None:
     units = [tmp_path / "vbm-serve.service", tmp_path / "vbm-worker@one.service"]
     done = subprocess.run(
         [analyze, "verify", "--man=no", *units],
+        check=False,
         capture_output=True,
         text=True,
         env=os.environ | {"LC_ALL": "C"},
