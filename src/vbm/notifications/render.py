@@ -12,14 +12,14 @@ from vbm.notifications.events import Event, EventKind
 
 _MARKS: Final = {
     EventKind.SUCCESS: ("OK", "#2f7d32"),
-    EventKind.WARNING: ("Warning", "#b26a00"),
+    EventKind.WARNING: ("Warning", "#9a5b00"),
     EventKind.FAILURE: ("Failed", "#b3261e"),
     EventKind.SNAPSHOT_LEFT: ("Snapshot left behind", "#b3261e"),
     EventKind.SNAPSHOT_GONE: ("Snapshot gone", "#2f7d32"),
-    EventKind.REPOSITORY_FULL: ("Repository nearly full", "#b26a00"),
+    EventKind.REPOSITORY_FULL: ("Repository nearly full", "#9a5b00"),
     EventKind.REPLICATION_FAILED: ("Replication failed", "#b3261e"),
     EventKind.VERIFY_FAILED: ("Verification failed", "#b3261e"),
-    EventKind.SCHEDULE_MISSED: ("Schedule missed", "#b26a00"),
+    EventKind.SCHEDULE_MISSED: ("Schedule missed", "#9a5b00"),
     EventKind.DIGEST: ("Daily report", "#3a5a8c"),
     EventKind.TEST: ("Test", "#3a5a8c"),
 }

@@ -60,7 +60,8 @@ def digest(day: Day, snapshots: int, now: datetime) -> Event:
         well = day.counts.get("succeeded", 0) + day.counts.get("warning", 0)
         message = f"{well} of {total} runs of the last day succeeded" + (f"; {bad} failed." if bad else ".")
     facts = [(label, str(day.counts[state])) for state, label in _WORDS if day.counts.get(state)]
-    facts += [("Read", format_size(day.bytes_read)), ("New", format_size(day.bytes_new))]
+    if total:
+        facts += [("Read", format_size(day.bytes_read)), ("New", format_size(day.bytes_new))]
     facts.append(("Snapshots now", str(snapshots)))
     labels: dict[str, int] = {}
     for trouble in day.troubles:

@@ -65,7 +65,7 @@ def _event(row: RunRow, state: str, error: Document | None, warnings: list[str])
     else:
         message, remedy = f"{row.vm_name} {_DONE[row.kind]} in {format_duration(seconds)}.", ""
     facts = [("Duration", format_duration(seconds)), *_facts(row)]
-    facts += [("Warning", warning) for warning in warnings[1:5]]
+    facts += [(f"Warning {number}", warning) for number, warning in enumerate(warnings[1:5], 2)]
     return Event(
         kind=EventKind.VERIFY_FAILED if (row.kind, state) == ("verify", "failed") else _EVENTS[state],
         message=message,
