@@ -135,7 +135,7 @@ def test_the_condition_names_the_lack_of_workers(rig: PagesRig) -> None:
     found = condition.condition(rig.workspace)
     workers = {check.name: check for check in found.checks}["Workers"]
     assert not workers.well
-    assert "None is at work" in workers.said
+    assert "No worker is at work" in workers.said
     assert rig.lab.password not in repr(found)
 
 

@@ -78,7 +78,7 @@ def _workers(found: tuple[WorkerState, ...]) -> Check:
     return Check(
         "Workers",
         well=False,
-        said="None is at work: no job runs, no snapshot is cleaned up.",
+        said="No worker is at work: no job runs, no snapshot is cleaned up.",
         hint="start one: vbm worker, or vbm serve without --no-worker",
     )
 

@@ -65,7 +65,7 @@ def dashboard(workspace: Workspace) -> Dashboard:
     scope = identity.require(Permission.SEE).scope
     now = workspace.clock.now()
     found = protected.machines(workspace)
-    recent = [r for r in runs.visible(workspace, RunFilter(limit=2000)) if now - r.created <= _DAY]
+    recent = runs.visible(workspace, RunFilter(since=now - _DAY, limit=2000))
     with workspace.catalog.reading() as session:
         left = [s for s in outstanding(session) if scope.covers(s.vcenter_id)]
     known = [m for m in found if m.last is not None]

@@ -42,7 +42,7 @@ def restore(live: LiveRun, attempt: int) -> Document:
     )
     result = asdict(done) | {"in_place": spec.in_place, "left_out": list(done.left_out)}
     with live.doors.catalog.writing() as database:
-        change_run(database, live.run.id, live.token, {"result": result})
-        traces.strike_out(database)
+        if change_run(database, live.run.id, live.token, {"result": result}):
+            traces.strike_out(database)
     points.reach("making.over")
     return {"result": result}

@@ -60,9 +60,9 @@ def document(fields: Sequence[tuple[str, str]]) -> dict[str, Any]:
     events = [value for name, value in fields if name == "on" and value in EVENTS]
     exclude = {name: lines(given.get(f"exclude_{name}", "")) for name in _LISTS}
     return {
-        "name": given.get("name", ""),
-        "vcenter_id": given.get("vcenter_id", ""),
-        "repository_id": given.get("repository_id", ""),
+        "name": given.get("name") or None,
+        "vcenter_id": given.get("vcenter_id") or None,
+        "repository_id": given.get("repository_id") or None,
         "enabled": given.get("enabled") == "yes",
         "selection": {
             **{name: lines(given.get(name, "")) for name in _LISTS},

@@ -110,6 +110,14 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def sentence(text: str) -> str:
+    """With a capital, unless its first word has a spelling of its own, as vCenter has."""
+    first = text.partition(" ")[0]
+    return (
+        text if first in {"vbm", "vcsim"} or first[1:] != first[1:].lower() else text[:1].upper() + text[1:]
+    )
+
+
 def extend(environment: Environment) -> None:
     """Give the templates all of it."""
     environment.filters |= {
@@ -118,6 +126,7 @@ def extend(environment: Environment) -> None:
         "ago": ago,
         "stamp": stamp,
         "plural": plural,
+        "sentence": sentence,
     }
     environment.globals |= {
         "icon": icon,
