@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from fixtures_jobs import MIB, JobsRig
-from vbm.lab.model import DiskSpec, MachineSpec
+from vbm.lab.model import DiskSpec, MachineSpec, Nic
 from vbm.security.roles import Role
 from vbm.services import accounts, inventory_cache, jobs, sign_in
 from vbm.services.accounts import NewUser
@@ -100,7 +100,9 @@ class PagesRig(JobsRig):
         image.write_bytes(random.Random("odd").randbytes(MIB))
         boot, data = DiskSpec(source=image), DiskSpec(MIB, mode="independent_persistent")
         self.lab.state.create_machine(MachineSpec(name="half", disks=(boot, data)))
-        self.lab.state.create_machine(MachineSpec(name=HOSTILE, disks=(boot,)))
+        self.lab.state.create_machine(
+            MachineSpec(name=HOSTILE, disks=(boot,), nics=(Nic(4000, "VM Network", ""),))
+        )
 
     def browser(self, name: str) -> Browser:
         """Signed in as that user."""

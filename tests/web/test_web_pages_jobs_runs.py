@@ -267,3 +267,15 @@ def test_a_jobs_document_survives_its_form(cron: str | None) -> None:
     fields += [(name, one) for name, value in values.items() if isinstance(value, tuple) for one in value]
     assert Job.from_document(job_form.document(fields)) == Job.from_document(document)
     assert not job_form.unfit(document)
+
+
+def test_search_finds_by_name_and_leads_to_an_id_at_once(rig: PagesRig) -> None:
+    browser, run = rig.browser("vera"), rig.runs(vm="db01")[-1]
+    assert "db01" in browser.page("/search?q=DB0")
+    assert "nightly" in browser.page("/search?q=night")
+    assert "Nothing has this name" in browser.page("/search?q=%3Cb%3Enope")
+    assert browser.page("/search")
+    answer = browser.client.get(f"/search?q={run.id}", follow_redirects=False)
+    assert answer.headers["location"] == f"/runs/{run.id}"
+    point = browser.client.get(f"/search?q={run.restore_point_id}", follow_redirects=False)
+    assert point.headers["location"].startswith(("/restore-points/", "/runs/"))

@@ -238,6 +238,21 @@ def test_verification_and_restore_go_on_at_the_page_of_their_run(
     assert people["vera"].send(f"/restore/point/{point}/start", **form).startswith("403")
 
 
+def test_the_networks_of_a_restore_are_chosen_one_by_one(rig: PagesRig, people: dict[str, Browser]) -> None:
+    point = point_of(rig, HOSTILE)
+    asked = people["otto"].page(f"/restore/point/{point}/new")
+    assert '<option value="VM Network">VM Network, as it was</option>' in asked
+    form = {"way": "new", "name": "again", "vcenter": "lab"}
+    kept = people["otto"].send(
+        f"/restore/point/{point}/review", **form, **{"network:VM Network": "VM Network"}
+    )
+    assert "is connected to VM Network." in kept
+    without = people["otto"].send(f"/restore/point/{point}/review", **form, **{"network:VM Network": "-"})
+    assert "is left out." in without
+    sent = people["otto"].send(f"/restore/point/{point}/start", **form, **{"network:VM Network": "-"})
+    assert runs.get(rig.workspace, sent.removeprefix("/runs/")).parameters["network"] == {"VM Network": "-"}
+
+
 def test_a_restore_in_place_wants_an_administrator_and_the_name(
     rig: PagesRig, people: dict[str, Browser]
 ) -> None:

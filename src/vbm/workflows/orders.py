@@ -34,6 +34,7 @@ def restore_parameters(spec: RestoreSpec) -> dict[str, Any]:
         "host": spec.host,
         "folder": spec.folder,
         "resource_pool": spec.resource_pool,
+        "datacenter": spec.datacenter,
         "network": dict(spec.network_map),
         "power_on": spec.power_on,
     }
@@ -48,6 +49,7 @@ def restore_spec(parameters: dict[str, Any]) -> RestoreSpec:
         host=parameters["host"],
         folder=parameters["folder"],
         resource_pool=parameters["resource_pool"],
+        datacenter=parameters.get("datacenter", ""),
         network_map=parameters["network"],
         power_on=parameters["power_on"],
     )

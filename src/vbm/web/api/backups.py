@@ -74,6 +74,7 @@ class RestoreGiven(Given):
     host: Text = ""
     folder: Text = ""
     resource_pool: Text = ""
+    datacenter: Text = ""
     network: dict[Text, Text] = Field(default_factory=dict)
     power_on: bool = False
     repository_id: Text = ""
@@ -86,6 +87,7 @@ class RestoreGiven(Given):
             host=self.host,
             folder=self.folder,
             resource_pool=self.resource_pool,
+            datacenter=self.datacenter,
             network_map=self.network,
             power_on=self.power_on,
         )

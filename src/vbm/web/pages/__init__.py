@@ -9,13 +9,14 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from vbm.web.pages import dashboard, entrance, errors, jobs, marks, more, runs
+from vbm.web.pages import dashboard, entrance, errors, jobs, marks, more, runs, search
 
 TOPICS: Final[tuple[APIRouter, ...]] = (
     entrance.router,
     dashboard.router,
     jobs.router,
     runs.router,
+    search.router,
     *more.ROUTERS,
 )
 
