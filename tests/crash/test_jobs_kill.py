@@ -13,7 +13,7 @@ from fixtures_postgresql import postgresql
 from vbm.services import jobs
 
 SIZE = 4 * MIB
-STEPS = ("prepare", "snapshot", "read", "record", "cleanup", "retention", "finish")
+STEPS = ("prepare", "snapshot", "read", "record", "cleanup", "verify", "retention", "finish")
 PHASES = ("connecting", "snapshot", "downloading", "compressing", "committing", "cleanup")
 POINTS = [
     *(f"{step}.{edge}" for step in STEPS for edge in ("begin", "end")),
@@ -44,7 +44,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobsRig]:
 
 def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> None:
     machine = rig.machine(vm, SIZE)
-    rig.job(vm, selection={"vms": [vm]}, retention={"keep_last": 3})
+    rig.job(vm, selection={"vms": [vm]}, retention={"keep_last": 3}, verify="quick")
     expected = machine.guest_read(0, 0, SIZE)
     before, known = len(rig.points()), len(rig.runs())
     jobs.run_now(rig.workspace, vm)
@@ -68,7 +68,7 @@ def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> Non
     assert rig.stored(newest) == expected, point
 
 
-@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "finish.begin"])
+@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify.end"])
 def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
     survives(rig, "vm", point)
 

@@ -114,6 +114,40 @@ def test_a_channel_keeps_its_secrets(vbm: Command, rig: JobsRig) -> None:
     vbm("channel", "remove", "ops", "--yes")
 
 
+def test_what_is_done_by_hand_to_a_repository_is_in_the_audit_trail(vbm: Command, rig: JobsRig) -> None:
+    rig.machine("web01", MIB)
+    vbm(
+        "repository",
+        "create",
+        "sealed",
+        (rig.folder / "sealed").as_uri(),
+        "--passphrase-env",
+        "WORDS",
+        WORDS="a b c d",
+    )
+    point = vbm.json("backup", "web01", "--repository", "sealed")["restore_point"]
+    vbm("restore-point", "pin", point)
+    vbm("restore-point", "unpin", point)
+    made = vbm.json("repository", "keys", "sealed", "add", "--recovery")
+    vbm("repository", "keys", "sealed", "revoke", made["id"], "--yes")
+    vbm("restore-point", "delete", point, "--yes")
+    trail = vbm.json("audit", "list")
+    done = [
+        (e["action"], e["target"])
+        for e in trail
+        if e["action"].startswith(("restore-point", "repository.key"))
+    ]
+    assert done == [
+        ("restore-point.delete", point),
+        ("repository.key.revoke", "sealed"),
+        ("repository.key.add", "sealed"),
+        ("restore-point.unpin", point),
+        ("restore-point.pin", point),
+    ]
+    assert made["recovery_key"] not in json.dumps(trail)
+    assert vbm.json("audit", "verify")["whole"] is True
+
+
 def test_the_list_of_restore_points_is_built_anew_from_the_repository_alone(
     vbm: Command, rig: JobsRig, tmp_path: Path
 ) -> None:

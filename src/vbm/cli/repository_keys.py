@@ -16,7 +16,7 @@ from vbm.errors import InputError, NotFoundError
 from vbm.repository.keys import KeyFile, KeySlot, KeySource, Passphrase, new_recovery_key
 from vbm.repository.repository import Repository
 from vbm.services import access as opening
-from vbm.services import repositories
+from vbm.services import repositories, trail_by_hand
 from vbm.services.workspace import Workspace
 
 _ACTIONS: Final = ("list", "add", "revoke")
@@ -61,13 +61,19 @@ def keys(
     """
     name, action, slot = _parsed(words, direct=repository_url is not None)
     where = access.where(name, repository_url, passphrase_env, key_file, recovery_key_env)
-    with Workspace.from_environment() as workspace, opening.one(workspace, where) as (_, repository):
+    with Workspace.from_environment() as workspace, opening.one(workspace, where) as (label_of, repository):
         if action == "list":
             _list(repository, as_json=as_json)
         elif action == "add":
-            _add(repository, _new_key(new_passphrase_env, new_key_file, recovery), label, as_json=as_json)
+            made = _add(
+                repository, _new_key(new_passphrase_env, new_key_file, recovery), label, as_json=as_json
+            )
+            trail_by_hand.record(
+                workspace, where, "repository.key.add", [label_of], {"slot": made.id, "kind": made.kind}
+            )
         else:
             _revoke(repository, slot, yes=yes)
+            trail_by_hand.record(workspace, where, "repository.key.revoke", [label_of], {"slot": slot})
             if name is not None and not repositories.stored_key_opens(workspace, name):
                 output.say(
                     "Warning: the key stored here no longer opens it. Remove the repository's name and add it "
@@ -114,15 +120,16 @@ def _new_key(variable: str | None, path: Path | None, recovery: bool) -> KeySour
     return Passphrase(secrets.asked("New passphrase", otherwise=otherwise, twice=True))
 
 
-def _add(repository: Repository, source: KeySource, label: str, *, as_json: bool) -> None:
+def _add(repository: Repository, source: KeySource, label: str, *, as_json: bool) -> KeySlot:
     slot = repository.add_key(source, label=label)
     shown = getattr(source, "text", None) if slot.kind == "recovery" else None
     if as_json:
         output.document(_json(slot) | ({"recovery_key": shown} if shown else {}))
-        return
+        return slot
     output.result(f"Added slot {slot.id} ({slot.kind}).")
     if shown:
         output.result(f"Recovery key, shown this once. Print it and lock it away:\n\n  {shown}\n")
+    return slot
 
 
 def _revoke(repository: Repository, slot: str, *, yes: bool) -> None:

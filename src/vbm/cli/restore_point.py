@@ -27,7 +27,7 @@ from vbm.clock import rfc3339
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
 from vbm.repository.prune import execute_prune
-from vbm.services import restore_points, upkeep
+from vbm.services import restore_points, trail_by_hand, upkeep
 from vbm.services import verify as verification
 from vbm.services.documents import verified_document
 from vbm.services.restore_points import Listed
@@ -145,6 +145,8 @@ def pin(
         restore_points.found(workspace, where, restore_point) as found,
     ):
         restore_points.pin(found)
+        point, vm = found.manifest.restore_point_id, found.manifest.vm_name
+        trail_by_hand.record(workspace, where, "restore-point.pin", [point], {"vm": vm})
     output.result(f"Pinned {found.manifest.restore_point_id} of {output.clean(found.manifest.vm_name)}.")
 
 
@@ -165,6 +167,8 @@ def unpin(
         restore_points.found(workspace, where, restore_point) as found,
     ):
         restore_points.unpin(found)
+        point, vm = found.manifest.restore_point_id, found.manifest.vm_name
+        trail_by_hand.record(workspace, where, "restore-point.unpin", [point], {"vm": vm})
     output.result(f"Unpinned {found.manifest.restore_point_id} of {output.clean(found.manifest.vm_name)}.")
 
 
@@ -211,6 +215,7 @@ def delete(
             yes=yes,
         )
         execute_prune(found, plan, cancel)
+        trail_by_hand.record(workspace, where, "restore-point.delete", [point.id for point in plan.drop])
     output.result(f"Deleted {count}. The next garbage collections free up to {size}: vbm repository gc")
 
 
