@@ -23,7 +23,7 @@ from vbm.catalog.vcenters import vcenter_by_name
 from vbm.errors import InputError, NotAllowedError
 from vbm.ids import new_id
 from vbm.security.passwords import check_rules, hash_password
-from vbm.security.roles import Permission, Role
+from vbm.security.roles import Role
 from vbm.services import identity, trail
 from vbm.services.workspace import Workspace
 
@@ -70,7 +70,7 @@ def set_up(workspace: Workspace, name: str, password: str) -> UserRecord:
 
 def create(workspace: Workspace, new: NewUser) -> UserRecord:
     """Raises WeakPasswordError, NameTakenError, UnknownNameError."""
-    identity.require(Permission.MANAGE, "create users")
+    identity.require_everywhere("create users")
     record = _prepared(workspace, new)
     with workspace.catalog.writing() as session:
         insert_user(session, record)
@@ -106,13 +106,13 @@ def _scope(session: Transaction, vcenters: Sequence[str]) -> tuple[str, ...]:
 
 def listing(workspace: Workspace) -> list[UserRecord]:
     """Every user, by name."""
-    identity.require(Permission.MANAGE, "see users")
+    identity.require_everywhere("see users")
     with workspace.catalog.reading() as session:
         return all_users(session)
 
 
 def get(workspace: Workspace, name: str) -> UserRecord:
-    identity.require(Permission.MANAGE, "see users")
+    identity.require_everywhere("see users")
     with workspace.catalog.reading() as session:
         return user_by_name(session, name)
 
@@ -121,7 +121,7 @@ def set_role(
     workspace: Workspace, name: str, role: Role, vcenters: Sequence[str] | None = None
 ) -> UserRecord:
     """Another role; another scope where ``vcenters`` is given. Raises LastAdminError."""
-    identity.require(Permission.MANAGE, "change users")
+    identity.require_everywhere("change users")
     with workspace.catalog.writing() as session:
         record = user_by_name(session, name)
         values: dict[str, Any] = {"role": role.value}
@@ -135,7 +135,7 @@ def set_role(
 
 def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserRecord:
     """Disabling signs the user out everywhere. Raises LastAdminError."""
-    identity.require(Permission.MANAGE, "change users")
+    identity.require_everywhere("change users")
     with workspace.catalog.writing() as session:
         record = user_by_name(session, name)
         change_user(session, record.id, {"disabled": disabled})
@@ -148,7 +148,7 @@ def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserReco
 
 def remove(workspace: Workspace, name: str) -> UserRecord:
     """The user, its sessions and its keys. Raises LastAdminError."""
-    identity.require(Permission.MANAGE, "delete users")
+    identity.require_everywhere("delete users")
     with workspace.catalog.writing() as session:
         record = user_by_name(session, name)
         delete_user(session, record.id)
@@ -171,7 +171,7 @@ def set_password(workspace: Workspace, name: str, password: str, *, keep_session
     with workspace.catalog.reading() as session:
         record = user_by_name(session, name)
     if record.id != who.user_id:
-        identity.require(Permission.MANAGE, "set another user's password")
+        identity.require_everywhere("set another user's password")
     if record.source != "local":
         raise InputError(f"{record.name} signs in at the identity provider and has no password here")
     check_rules(password, record.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ from vbm.catalog.users import (
 from vbm.catalog.vcenters import vcenter_by_name
 from vbm.errors import InputError
 from vbm.ids import new_id
-from vbm.security.roles import Permission, Role, Scope, weaker
+from vbm.security.roles import Role, Scope, weaker
 from vbm.security.tokens import API_KEY_PREFIX, kept, new_api_key
 from vbm.services import identity, trail
 from vbm.services.identity import Identity
@@ -39,7 +40,7 @@ class NewApiKey:
 
 def create(workspace: Workspace, new: NewApiKey) -> tuple[ApiKeyRecord, str]:
     """(its record, the key itself, which nobody can see again). Raises InputError, UnknownNameError."""
-    who = identity.require(Permission.MANAGE, "create API keys")
+    who = identity.require_everywhere("create API keys")
     now = workspace.clock.now()
     if new.expires is not None and new.expires <= now:
         raise InputError("the key would have expired already", hint="name a time in the future")
@@ -62,14 +63,14 @@ def create(workspace: Workspace, new: NewApiKey) -> tuple[ApiKeyRecord, str]:
 
 def listing(workspace: Workspace) -> list[ApiKeyRecord]:
     """The newest first."""
-    identity.require(Permission.MANAGE, "see API keys")
+    identity.require_everywhere("see API keys")
     with workspace.catalog.reading() as session:
         return all_api_keys(session)
 
 
 def revoke(workspace: Workspace, key_id: str) -> ApiKeyRecord:
     """Raises UnknownNameError."""
-    identity.require(Permission.MANAGE, "revoke API keys")
+    identity.require_everywhere("revoke API keys")
     with workspace.catalog.writing() as session:
         record = find_api_key(session, key_id)
         if record is None:
@@ -95,4 +96,12 @@ def identified(workspace: Workspace, key: str, source: str) -> Identity | None:
         with workspace.catalog.writing() as session:
             touch_api_key(session, record.id, now)
     role = Role(record.role) if owner is None else weaker(Role(record.role), Role(owner.role))
-    return Identity(f"key:{record.name}", role, source, Scope(frozenset(record.scope)))
+    limits = frozenset(record.scope) if owner is None else _narrower(record.scope, owner.scope)
+    return Identity(f"key:{record.name}", role, source, Scope(limits))
+
+
+def _narrower(one: Sequence[str], other: Sequence[str]) -> frozenset[str]:
+    """The vCenters that both limits allow; no limit: all. Limits without any in common allow none."""
+    if not one or not other:
+        return frozenset(one or other)
+    return frozenset(one) & frozenset(other) or frozenset({""})

@@ -75,6 +75,17 @@ def require(permission: Permission, what: str = "") -> Identity:
     return who
 
 
+def require_everywhere(what: str) -> Identity:
+    """Raises PermissionMissingError where who asks may not manage, or is limited to some vCenters."""
+    who = require(Permission.MANAGE, what)
+    if not who.scope.everything:
+        raise PermissionMissingError(
+            f"{who.name} is limited to some vCenters and may not {what}",
+            hint="ask an administrator without limits",
+        )
+    return who
+
+
 def require_scope(vcenter_id: str) -> None:
     """Raises PermissionMissingError where who asks is limited to other vCenters."""
     who = current()

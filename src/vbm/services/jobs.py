@@ -58,7 +58,7 @@ def update(workspace: Workspace, name: str, changes: Mapping[str, Any]) -> JobRe
     identity.require(Permission.MANAGE, "change jobs")
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
-        old = job_by_name(session, name)
+        old = _seen(session, name)
         job = Job.from_document(_merged(old.document, changes))
         new = _record(session, job, old.id, old.created, now)
         kept = replace(
@@ -85,10 +85,14 @@ def visible(workspace: Workspace) -> list[JobRecord]:
 
 def get(workspace: Workspace, name: str) -> JobRecord:
     """The job of that name or id. Raises UnknownNameError, also where who asks may not see it."""
-    who = identity.require(Permission.SEE)
+    identity.require(Permission.SEE)
     with workspace.catalog.reading() as session:
-        record = job_by_name(session, name)
-    if not who.scope.covers(record.vcenter_id):
+        return _seen(session, name)
+
+
+def _seen(session: Transaction, name: str) -> JobRecord:
+    record = job_by_name(session, name)
+    if not identity.current().scope.covers(record.vcenter_id):
         raise UnknownNameError(f"there is no job named {name!r}")
     return record
 
@@ -103,7 +107,7 @@ def delete(workspace: Workspace, name: str) -> JobRecord:
     """Delete the job; runs and restore points stay. Raises JobBusyError while it has live runs."""
     identity.require(Permission.MANAGE, "delete jobs")
     with workspace.catalog.writing() as session:
-        record = job_by_name(session, name)
+        record = _seen(session, name)
         live = list_runs(session, RunFilter(states=LIVE, job_id=record.id, limit=1))
         if live:
             raise JobBusyError(

@@ -143,8 +143,8 @@ def check_master_key(workspace: Workspace) -> None:
 def remove(workspace: Workspace, name: str) -> VcenterRecord:
     """Forget the vCenter and its password. Restore points of its VMs stay."""
     identity.require(Permission.MANAGE, "remove vCenters")
+    record = seen(workspace, name)
     with workspace.catalog.writing() as session:
-        record = vcenter_by_name(session, name)
         check_unused(session, f"vCenter {record.name}", record.id)
         delete_vcenter(session, record.id)
         trail.note(workspace, session, "vcenter.remove", record.name)
@@ -192,7 +192,7 @@ def answer(workspace: Workspace, name: str) -> dict[str, object]:
 def change(workspace: Workspace, name: str, username: str, password: str, thumbprint: str) -> VcenterRecord:
     """Another account, password or certificate, kept only if the login works; what is empty stays."""
     identity.require(Permission.MANAGE, "change vCenters")
-    old = get(workspace, name)
+    old = seen(workspace, name)
     new = replace(
         old,
         username=username or old.username,

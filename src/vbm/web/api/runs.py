@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -86,7 +86,16 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
 
 
-@router.get("/{run}/events", dependencies=[needs(Permission.SEE)], response_class=EventSourceResponse)
+def _there(space: Space, run: str) -> None:
+    """Before a stream has begun there is still an answer to give."""
+    runs.get(space, run)
+
+
+@router.get(
+    "/{run}/events",
+    dependencies=[needs(Permission.SEE), Depends(_there)],
+    response_class=EventSourceResponse,
+)
 async def run_events(
     request: Request,
     space: Space,
