@@ -13,7 +13,7 @@ from fixtures_postgresql import postgresql
 from vbm.services import jobs
 
 SIZE = 4 * MIB
-STEPS = ("prepare", "snapshot", "read", "record", "cleanup", "verify", "retention", "finish")
+STEPS = ("prepare", "snapshot", "read", "record", "cleanup", "verify-new", "retention", "finish")
 PHASES = ("connecting", "snapshot", "downloading", "compressing", "committing", "cleanup")
 POINTS = [
     *(f"{step}.{edge}" for step in STEPS for edge in ("begin", "end")),
@@ -68,7 +68,7 @@ def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> Non
     assert rig.stored(newest) == expected, point
 
 
-@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify.end"])
+@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end"])
 def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
     survives(rig, "vm", point)
 
