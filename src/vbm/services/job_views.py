@@ -112,7 +112,7 @@ def preview(workspace: Workspace, document: Mapping[str, Any]) -> Preview:
     """Nothing is stored. Raises InputError for a document that no job can have; one that selects nothing may come."""
     identity.require(Permission.MANAGE, "change jobs")
     chosen, now = document["selection"], workspace.clock.now()
-    empty = not any(chosen.get(name) for name in ("vms", "folders", "resource_pools"))
+    empty = not any(chosen.get(name) for name in ("vms", "folders", "tags", "resource_pools", "attributes"))
     job = Job.from_document({**document, "selection": {"vms": [_NOTHING]}} if empty else document)
     seen = [s for s in inventory_cache.everything(workspace) if job.vcenter in {s.vcenter.id, s.vcenter.name}]
     found = pick(seen[0].machines, job.selection, seen[0].labels) if seen else Resolved((), ())

@@ -11,7 +11,7 @@ from vbm.policy.job import DEFAULT_EVENTS, EVENTS, SNAPSHOT_TIMEOUT_SECONDS
 from vbm.units import MIB
 
 Values = dict[str, Any]
-_LISTS: Final = ("vms", "folders", "resource_pools")
+_LISTS: Final = ("vms", "folders", "tags", "resource_pools", "attributes")
 _PERIODS: Final = ("daily", "weekly", "monthly", "yearly")
 OFTEN: Final = (
     ("day", "Every day"),
@@ -38,6 +38,7 @@ FRESH: Final[Values] = {
     "keep_days": "14",
     "enabled": "yes",
     "mode": "auto",
+    "verify": "none",
     "attempts": "3",
     "wait_minutes": "5",
     "snapshot_timeout_hours": "4",
@@ -80,6 +81,7 @@ def document(fields: Sequence[tuple[str, str]]) -> dict[str, Any]:
             "gfs": {period: _count(given, period, period) for period in _PERIODS},
         },
         "mode": given.get("mode") or "auto",
+        "verify": given.get("verify") or "none",
         "active_full_every": _count(given, "active_full_every", "full read every"),
         "quiesce": given.get("quiesce") == "yes",
         "excluded_disks": _disks(given.get("excluded_disks", "")),
@@ -148,7 +150,7 @@ def values(document: Mapping[str, Any]) -> Values:
         "vcenter_id": document["vcenter_id"],
         "repository_id": document["repository_id"],
         "enabled": "yes" if document["enabled"] else "",
-        **{name: "\n".join(selection[name]) for name in _LISTS},
+        **{name: "\n".join(selection.get(name) or ()) for name in _LISTS},
         **{f"exclude_{name}": "\n".join(exclude.get(name) or ()) for name in _LISTS},
         **_when(schedule["cron"] or ""),
         "timezone": schedule["timezone"],
@@ -158,6 +160,7 @@ def values(document: Mapping[str, Any]) -> Values:
         "keep_days": retention["keep_days"] or "",
         **{period: retention["gfs"][period] or "" for period in _PERIODS},
         "mode": document["mode"],
+        "verify": document.get("verify", "none"),
         "active_full_every": document["active_full_every"] or "",
         "quiesce": "yes" if document["quiesce"] else "",
         "excluded_disks": ", ".join(map(str, document["excluded_disks"])),
@@ -192,10 +195,8 @@ def _when(cron: str) -> Values:
 
 def unfit(document: Mapping[str, Any]) -> bool:
     """Whether the form can't show all of the job: rules of another interface would be lost with it."""
-    selection, notices = document["selection"], document["notifications"]
-    exclude = selection.get("exclude") or {}
-    hidden = any(part.get(name) for part in (selection, exclude) for name in ("tags", "attributes"))
+    notices = document["notifications"]
     speed = document["limits"]["bytes_per_second"] % MIB
     odd = document["deadline_seconds"] % 3600 or document["snapshot_timeout_seconds"] % 3600
     several = len({tuple(notice["on"]) for notice in notices}) > 1
-    return bool(hidden or speed or odd or document["retries"]["wait_seconds"] % 60 or several)
+    return bool(speed or odd or document["retries"]["wait_seconds"] % 60 or several)
