@@ -110,7 +110,7 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def sentence(text: str) -> str:
+def capital(text: str) -> str:
     """With a capital, unless its first word has a spelling of its own, as vCenter has."""
     first = text.partition(" ")[0]
     return (
@@ -126,7 +126,7 @@ def extend(environment: Environment) -> None:
         "ago": ago,
         "stamp": stamp,
         "plural": plural,
-        "sentence": sentence,
+        "capital": capital,
     }
     environment.globals |= {
         "icon": icon,

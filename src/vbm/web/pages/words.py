@@ -6,7 +6,7 @@ from typing import Final
 
 from jinja2 import Environment
 
-from vbm.web.pages.marks import STATES
+from vbm.web.pages.marks import STATES, capital
 
 NOTICES: Final = {
     "backup-asked": "The backup has been asked for; its run appears below within seconds.",
@@ -59,7 +59,7 @@ _STATES: Final = {
 def sentence(text: str) -> str:
     """With a capital and a full stop: errors are written as parts of one."""
     end = "" if text.endswith((".", "!", "?")) else "."
-    return f"{text[:1].upper()}{text[1:]}{end}" if text else ""
+    return f"{capital(text)}{end}" if text else ""
 
 
 def extend(environment: Environment) -> None:
