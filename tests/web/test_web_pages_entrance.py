@@ -202,3 +202,18 @@ def test_errors_are_pages_for_people_and_problems_for_scripts(browser: TestClien
     assert "http-404" in page.text
     part = browser.get("/runs/none", headers={"hx-request": "true"})
     assert part.status_code in {401, 404}
+
+
+def test_a_page_left_open_does_not_keep_its_session_awake(
+    browser: TestClient, space: Workspace, anna: str
+) -> None:
+    assert isinstance(space.clock, VirtualClock)
+    sign_in(browser)
+    for _ in range(5):
+        space.clock.advance(3 * 3600)
+        assert browser.get("/jobs", headers=HTML).status_code == 200  # somebody is there
+    for hour in range(9):
+        answer = browser.get("/parts/top", headers=HTML | {"hx-request": "true"})
+        assert (answer.status_code == 200) == (hour <= 8), hour
+        space.clock.advance(3600)
+    assert browser.get("/jobs", headers=HTML).headers["location"].startswith("/sign-in")

@@ -157,8 +157,11 @@ def begin(workspace: Workspace, user: UserRecord, address: str, agent: str) -> S
     return signed_in
 
 
-def resumed(workspace: Workspace, cookie: str) -> SignedIn | None:
-    """The session of that cookie; None where it has ended, was idle too long, or its user may not sign in."""
+def resumed(workspace: Workspace, cookie: str, *, in_use: bool = True) -> SignedIn | None:
+    """The session of that cookie; None where it has ended, was idle too long, or its user may not sign in.
+
+    ``in_use`` False: a page asks by itself, and the session goes on being idle.
+    """
     now = workspace.clock.now()
     with workspace.catalog.reading() as session:
         record = find_web_session(session, kept(cookie))
@@ -167,7 +170,7 @@ def resumed(workspace: Workspace, cookie: str) -> SignedIn | None:
         return None
     if now - record.last_seen > IDLE or now - record.created > LONGEST:
         return None
-    if now - record.last_seen >= _TOUCH_EVERY:
+    if in_use and now - record.last_seen >= _TOUCH_EVERY:
         with workspace.catalog.writing() as session:
             touch_web_session(session, record.id, now)
     return SignedIn(user, record)

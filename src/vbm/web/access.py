@@ -50,10 +50,17 @@ async def signed_in(request: Request) -> SignedIn | None:
     cookie = request.cookies.get(cookie_name(request), "")
     if not cookie:
         return None
-    found = await run_in_threadpool(sign_in.resumed, state_of(request).workspace, cookie)
+    in_use = not _asks_by_itself(request)
+    found = await run_in_threadpool(sign_in.resumed, state_of(request).workspace, cookie, in_use=in_use)
     if found is not None and request.method not in SAFE_METHODS:
         await _check_csrf(request, found.session.csrf)
     return found
+
+
+def _asks_by_itself(request: Request) -> bool:
+    """Whether an open page asks for its live parts, nobody having touched it."""
+    polls = "hx-request" in request.headers or request.url.path.endswith("/events")
+    return polls and request.method == "GET"
 
 
 async def _check_csrf(request: Request, wanted: str) -> None:
