@@ -30,6 +30,7 @@ SHOWS: Final = (
     ("cancelled", "Cancelled", ("cancelled",)),
 )
 STEPS: Final = ("Connecting", "Snapshot", "Downloading", "Compressing", "Done")
+_LAST_STEP: Final = {"failed": "Failed", "cancelled": "Cancelled"}
 _STEP_OF: Final = {
     "connecting": 0,
     "snapshot": 1,
@@ -104,7 +105,7 @@ def show_run(request: Request, space: Space, run: str) -> Response:
         rate=rate,
         left=left,
         log=_log(space, record),
-        steps=STEPS,
+        steps=(*STEPS[:-1], _LAST_STEP.get(record.state, STEPS[-1])),
         step=_STEP_OF.get(record.phase, 0),
         facts=_facts(record),
         sentence=sentence(record),
