@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fixtures_jobs import MIB, JobsRig
-from vbm.catalog.restore_points import list_points
+from vbm.catalog.restore_points import PointFilter, list_points
 from vbm.services import channels, jobs
 from vbm.services.channels import NewChannel
 
@@ -31,8 +31,8 @@ def test_a_damaged_restore_point_is_told_and_the_older_ones_stay(rig: JobsRig) -
     assert first.state == "succeeded", first
     assert first.result["verified"] | {"time": ""} == {"mode": "full", "good": True, "damages": 0, "time": ""}
     with rig.workspace.catalog.reading() as session:
-        assert [point.verified is not None for point in list_points(session)] == [True]
-    spoiling = rig.worker("spoil=verify.begin", f"packs={rig.folder / 'repository/packs'}")
+        assert [point.verified is not None for point in list_points(session, PointFilter())] == [True]
+    spoiling = rig.worker("spoil=verify-new.begin", f"packs={rig.folder / 'repository/packs'}")
     jobs.run_now(rig.workspace, "nightly")
     second = rig.ended(2)[0]
     rig.stop(spoiling)
