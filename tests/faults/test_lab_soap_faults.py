@@ -27,6 +27,7 @@ from fixtures_lab_soap import (
     vm_named,
     wait,
 )
+from vbm.clock import SystemClock
 from vbm.errors import InputError
 from vbm.lab.context import Options
 from vbm.lab.model import DiskSpec, MachineSpec
@@ -344,7 +345,12 @@ def test_every_strike_is_in_the_log(lab: Lab, instance: Any, tmp_path: Path) -> 
     lab.fault("CurrentTime delay=0")
     instance.CurrentTime()
     request(lab, "GET", FLAT, {"Range": "bytes=0-99"})
-    events = [json.loads(line) for line in (tmp_path / "lab/events.jsonl").read_text().splitlines()]
+    log = tmp_path / "lab/events.jsonl"
+    clock = SystemClock()
+    end_of_patience = clock.monotonic() + 10
+    while '"get-end"' not in log.read_text() and clock.monotonic() < end_of_patience:
+        clock.sleep(0.02)  # it is written once the last byte was handed over
+    events = [json.loads(line) for line in log.read_text().splitlines()]
     kinds = [event["event"] for event in events]
     assert {"login", "fault", "get-start", "get-end"} <= set(kinds)
     end = next(event for event in events if event["event"] == "get-end")
