@@ -87,6 +87,21 @@ def test_a_job_from_creation_to_deletion(vbm: Command, rig: JobsRig) -> None:
     assert "job.create" in actions
 
 
+def test_a_job_is_told_in_words(vbm: Command) -> None:
+    told = vbm(
+        *("job", "create", "weekdays", "--vm", "web*", "--exclude", "web09", "--exclude-tag", "test"),
+        *("--cron", "30 22 * * 1-5", "--keep-days", "14"),
+    ).stdout
+    assert "Created weekdays: web* without web09, tag test." in told
+    shown = vbm("job", "show", "weekdays").stdout
+    assert "Monday to Friday 22:30 UTC" in shown
+    assert "keeps 14 days" in shown
+    vbm("job", "disable", "weekdays")
+    assert "(disabled)" in vbm("job", "show", "weekdays").stdout
+    vbm("job", "update", "weekdays", "--cron", "none")
+    assert "only when asked" in vbm("job", "show", "weekdays").stdout
+
+
 def test_wrong_input_is_answered_with_one_sentence_and_its_code(vbm: Command) -> None:
     for arguments, code, word in (
         (("job", "create", "j"), 2, "selects no VM"),

@@ -16,8 +16,8 @@ from vbm.services import (
     condition,
     fleet,
     identity,
-    limits,
     points,
+    preferences,
     restore_choices,
     sign_in,
     trail,
@@ -125,8 +125,8 @@ def test_a_restore_is_told_in_plain_words_and_checked(rig: PagesRig) -> None:
 
 
 def test_settings_are_changed_and_audited(rig: PagesRig) -> None:
-    assert limits.change(rig.workspace, {"max_runs": 5, "keep_runs_days": 400}) == {"max_runs": 5}
-    assert {s.name: s.value for s in limits.listing(rig.workspace)}["max_runs"] == 5
+    assert preferences.change(rig.workspace, {"max_runs": "5", "keep_runs_days": "400"}) == {"max_runs": 5}
+    assert {s.name: s.value for s in preferences.listing(rig.workspace)}["max_runs"] == 5
     entry = trail.listing(rig.workspace, AuditFilter(action="settings", limit=1))[0]
     assert entry.detail == {"max_runs": 5}
 

@@ -2,155 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from vbm.catalog.jobs import JobRecord
 from vbm.catalog.runs import ENDED, RunRecord
-from vbm.cli import job_preview, output
-from vbm.cli.completion import complete_repository, complete_vcenter
+from vbm.cli import job_fields, job_preview, output
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
+from vbm.cli.job_options import (
+    Attempts,
+    Attribute,
+    Cron,
+    Deadline,
+    Exclude,
+    ExcludeTag,
+    Folder,
+    FromFile,
+    Gfs,
+    KeepDays,
+    KeepLast,
+    Limit,
+    Mode,
+    Name,
+    Parallel,
+    Pool,
+    Quiesce,
+    RepositoryName,
+    RetryWait,
+    SnapshotTimeout,
+    Tag,
+    VcenterName,
+    Verify,
+    Vm,
+    WindowEnd,
+    WindowOption,
+    Zone,
+)
 from vbm.cli.options import DryRun, Json, Utc, Yes
 from vbm.cli.output import Column
 from vbm.cli.run import show_runs
 from vbm.cli.signals import cancellable
 from vbm.clock import rfc3339
 from vbm.errors import InputError, VbmError
+from vbm.policy.words import retention_words, schedule_words, selection_words
 from vbm.services import jobs, repositories, runs, vcenters
 from vbm.services.documents import job_document, run_document
 from vbm.services.workspace import Workspace
-from vbm.units import format_duration, parse_size
+from vbm.units import format_duration
 
 app = group("Create jobs and run them: which VMs, when, where to, how long kept.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name or id.")]
-Vm = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--vm", metavar="VM", help="Name, pattern such as 'web*', or instance UUID; may be repeated."
-    ),
-]
-Folder = Annotated[
-    list[str] | None, typer.Option(metavar="PATH", help="Every VM in this folder and below; may be repeated.")
-]
-Pool = Annotated[
-    list[str] | None, typer.Option("--resource-pool", metavar="NAME", help="Every VM in this resource pool.")
-]
-Tag = Annotated[
-    list[str] | None,
-    typer.Option(metavar="TAG", help="Every VM with this vSphere tag, as NAME or CATEGORY:NAME."),
-]
-Attribute = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Every VM whose custom attribute has this value or pattern."),
-]
-Exclude = Annotated[list[str] | None, typer.Option(metavar="VM", help="But not these; may be repeated.")]
-ExcludeTag = Annotated[list[str] | None, typer.Option(metavar="TAG", help="But none with this vSphere tag.")]
-RepositoryName = Annotated[
-    str | None,
-    typer.Option(
-        "--repository", metavar="NAME", help="Where to keep it.", autocompletion=complete_repository
-    ),
-]
-VcenterName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The vCenter; may be left out where only one is known.",
-        autocompletion=complete_vcenter,
-    ),
-]
-_WHEN: Final = "When"
-_KEEP: Final = "How long it is kept"
-_HOW: Final = "How"
-Cron = Annotated[
-    str | None,
-    typer.Option(
-        metavar="CRON",
-        rich_help_panel=_WHEN,
-        help="Minute hour day month weekday, such as '0 3 * * *'; 'none' for no schedule.",
-    ),
-]
-Zone = Annotated[
-    str | None,
-    typer.Option(metavar="ZONE", rich_help_panel=_WHEN, help="Such as Europe/Paris; UTC if none is given."),
-]
-WindowOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOURS", rich_help_panel=_WHEN, help="Read only then: 22:00-06:00, or mon,tue 22:00-06:00."
-    ),
-]
-WindowEnd = Annotated[
-    str | None,
-    typer.Option(
-        metavar="end|pause", rich_help_panel=_WHEN, help="What becomes of a run when the window closes."
-    ),
-]
-KeepLast = Annotated[
-    int | None, typer.Option(min=0, metavar="N", rich_help_panel=_KEEP, help="The last so many.")
-]
-KeepDays = Annotated[
-    int | None, typer.Option(min=0, metavar="DAYS", rich_help_panel=_KEEP, help="Those of the last days.")
-]
-Gfs = Annotated[
-    str | None,
-    typer.Option(
-        metavar="D,W,M,Y", rich_help_panel=_KEEP, help="Newest of so many days, weeks, months, years."
-    ),
-]
-Mode = Annotated[
-    str | None, typer.Option(metavar="auto|full", rich_help_panel=_HOW, help="full reads everything.")
-]
-Quiesce = Annotated[
-    bool | None, typer.Option("--quiesce/--no-quiesce", rich_help_panel=_HOW, help="Bring the guest to rest.")
-]
-Parallel = Annotated[
-    int | None,
-    typer.Option(min=0, metavar="N", rich_help_panel=_HOW, help="VMs at once; 0 for no limit of its own."),
-]
-Limit = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", rich_help_panel=_HOW, help="Read at most so much a second and VM."),
-]
-Attempts = Annotated[
-    int | None, typer.Option(min=1, metavar="N", rich_help_panel=_HOW, help="How often a run is tried.")
-]
-RetryWait = Annotated[
-    int | None,
-    typer.Option(min=0, metavar="SECONDS", rich_help_panel=_HOW, help="The wait between attempts."),
-]
-Deadline = Annotated[
-    int | None,
-    typer.Option(
-        min=0, metavar="SECONDS", rich_help_panel=_HOW, help="A run is stopped after so long; 0: never."
-    ),
-]
-SnapshotTimeout = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="SECONDS",
-        rich_help_panel=_HOW,
-        help="Tell people of a snapshot that is older than this.",
-    ),
-]
-Verify = Annotated[
-    str | None,
-    typer.Option(
-        metavar="none|quick|full",
-        rich_help_panel=_HOW,
-        help="Check each new restore point; full reads it back.",
-    ),
-]
-FromFile = Annotated[
-    Path | None,
-    typer.Option("--from-file", metavar="FILE", help="A job document as JSON; - reads standard input."),
-]
 
 
 @app.command(
@@ -196,8 +98,8 @@ def create(
 
     Jobs run while `vbm serve` or `vbm worker` does.
     """
-    document = _document(from_file)
-    given = _changes(locals())
+    document = job_fields.from_file(from_file)
+    given = job_fields.changes(locals())
     if name is not None:
         given["name"] = name
     with Workspace.from_environment() as workspace:
@@ -248,7 +150,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change what is given and nothing else. Runs under way go on as they began."""
-    given = _document(from_file) | _changes(locals())
+    given = job_fields.from_file(from_file) | job_fields.changes(locals())
     if rename is not None:
         given["name"] = rename
     if not given:
@@ -283,9 +185,9 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
             [
                 (
                     record.name,
-                    _selection_words(record.document["selection"]),
+                    selection_words(record.job.selection),
                     names.get(record.repository_id, "removed"),
-                    _schedule_words(record),
+                    _schedule(record),
                     output.when(record.next_run, utc=utc, seconds=False) if record.next_run else "–",
                     record.last_state or "–",
                 )
@@ -310,13 +212,13 @@ def show(name: Name, as_json: Json = False, utc: Utc = False) -> None:
         [
             ("Job", record.name),
             ("Id", record.id),
-            ("Protects", _selection_words(document["selection"])),
+            ("Protects", selection_words(record.job.selection)),
             ("vCenter", names.get(record.vcenter_id, "removed")),
             ("Repository", names.get(record.repository_id, "removed")),
-            ("Schedule", _schedule_words(record)),
+            ("Schedule", _schedule(record)),
             ("Next runs", ", ".join(output.when(s, utc=utc, seconds=False) for s in upcoming) or "none"),
             ("Window", document["schedule"]["window"] or "any time"),
-            ("Retention", _retention_words(document["retention"])),
+            ("Retention", retention_words(record.job.rules)),
             ("Mode", document["mode"]),
             ("VMs at once", limits["parallel_vms"] or "no limit of its own"),
             ("Attempts", f"{retries['attempts']}, {format_duration(retries['wait_seconds'])} apart"),
@@ -434,82 +336,6 @@ def retention(name: Name, dry_run: DryRun = False, as_json: Json = False, utc: U
 app.command("preview", epilog=job_preview.EXAMPLES)(job_preview.preview)
 
 
-# -- from options to the document
-
-
-def _document(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        document = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"the job document {path} can't be read: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"the job document {path} is not a JSON object")
-    return document
-
-
-def _changes(given: dict[str, Any]) -> dict[str, Any]:
-    """The part of a job document that the options say."""
-    changes = {
-        "vcenter_id": given["vcenter"],
-        "repository_id": given["repository"],
-        "selection": _selection(given),
-        "schedule": _schedule(given),
-        "retention": _retention(given),
-        "mode": given["mode"],
-        "quiesce": given["quiesce"],
-        "limits": _set(
-            parallel_vms=given["parallel"],
-            bytes_per_second=parse_size(given["limit"]) if given["limit"] else None,
-        ),
-        "retries": _set(attempts=given["attempts"], wait_seconds=given["retry_wait"]),
-        "deadline_seconds": given["deadline"],
-        "snapshot_timeout_seconds": given["snapshot_timeout"],
-        "verify": given["verify"],
-    }
-    return {name: value for name, value in changes.items() if value not in (None, {})}
-
-
-def _set(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _selection(given: dict[str, Any]) -> dict[str, Any]:
-    chosen = _set(
-        vms=given["vm"] or None,
-        folders=given["folder"] or None,
-        resource_pools=given["resource_pool"] or None,
-        tags=given["tag"] or None,
-        attributes=given["attribute"] or None,
-    )
-    exclude = _set(vms=given["exclude"] or None, tags=given["exclude_tag"] or None)
-    return chosen | ({"exclude": exclude} if exclude else {})
-
-
-def _schedule(given: dict[str, Any]) -> dict[str, Any]:
-    cron = given["cron"]
-    part = _set(timezone=given["timezone"], window=given["window"], window_end=given["window_end"])
-    return part | ({"cron": None if cron == "none" else cron} if cron is not None else {})
-
-
-def _retention(given: dict[str, Any]) -> dict[str, Any]:
-    part = _set(keep_last=given["keep_last"], keep_days=given["keep_days"])
-    if given["gfs"] is None:
-        return part
-    try:
-        daily, weekly, monthly, yearly = (int(count) for count in given["gfs"].split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--gfs is {given['gfs']!r}", hint="four counts: days, weeks, months, years, such as 7,4,12,2"
-        ) from error
-    return part | {"gfs": {"daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}}
-
-
-# -- showing
-
-
 def _json(record: JobRecord) -> dict[str, Any]:
     """``job`` alone is what ``--from-file`` takes."""
     return job_document(record) | {"job": record.document}
@@ -519,7 +345,7 @@ def _show_changed(record: JobRecord, done: str, *, as_json: bool) -> None:
     if as_json:
         output.document(_json(record))
         return
-    output.result(f"{done} {record.name}: {_selection_words(record.document['selection'])}.")
+    output.result(f"{done} {record.name}: {selection_words(record.job.selection)}.")
     if record.next_run:
         output.result(f"It runs next at {output.when(record.next_run, utc=False, seconds=False)}.")
     else:
@@ -531,30 +357,9 @@ def _names(workspace: Workspace) -> dict[str, str]:
     return names | {repository.id: repository.name for repository in repositories.listing(workspace)}
 
 
-def _selection_words(selection: dict[str, Any]) -> str:
-    parts = [*selection["vms"]]
-    parts += [f"folder {path}" for path in selection["folders"]]
-    parts += [f"pool {name}" for name in selection["resource_pools"]]
-    parts += [f"tag {name}" for name in selection["tags"]] + selection["attributes"]
-    exclude = selection["exclude"]
-    excluded = [*(exclude.get("vms") or ()), *(f"tag {name}" for name in exclude.get("tags") or ())]
-    return ", ".join(parts) + (f" but not {', '.join(excluded)}" if excluded else "")
-
-
-def _schedule_words(record: JobRecord) -> str:
-    schedule = record.document["schedule"]
-    if not schedule["cron"]:
-        return "by hand"
-    words = f"{schedule['cron']} {schedule['timezone']}"
-    return words if record.enabled else f"{words} (disabled)"
-
-
-def _retention_words(retention_part: dict[str, Any]) -> str:
-    gfs = retention_part["gfs"]
-    words = [f"the last {retention_part['keep_last']}"] if retention_part["keep_last"] else []
-    words += [f"{retention_part['keep_days']} days"] if retention_part["keep_days"] else []
-    words += [f"{count} {period}" for period, count in gfs.items() if count]
-    return "keeps " + (", ".join(words) if words else "everything")
+def _schedule(record: JobRecord) -> str:
+    words = schedule_words(record.job.schedule)
+    return words if record.enabled or record.job.schedule is None else f"{words} (disabled)"
 
 
 def _waited(workspace: Workspace, execution: str) -> list[RunRecord]:

@@ -24,17 +24,18 @@ def list_(as_json: Json = False) -> None:
     with Workspace.from_environment() as workspace:
         known = preferences.listing(workspace)
     if as_json:
-        output.document(known)
+        output.document({one.name: one.value for one in known})
         return
     columns = (Column("Setting", whole=True), Column("Value"), Column("Meaning"))
-    output.table(columns, [(name, str(value), preferences.MEANINGS[name]) for name, value in known.items()])
+    output.table(columns, [(one.name, str(one.value), f"{one.title}. {one.hint}") for one in known])
 
 
 @app.command("set", epilog=examples("vbm settings set max_runs 12", "vbm settings set digest_at 07:00"))
 def set_(name: Name, value: Value, as_json: Json = False) -> None:
     """Change one setting. Workers heed it at once; runs under way are not stopped."""
     with Workspace.from_environment() as workspace:
-        known = preferences.change(workspace, name, value)
+        preferences.change(workspace, {name: value})
+        known = {one.name: one.value for one in preferences.listing(workspace)}
     if as_json:
         output.document(known)
     else:

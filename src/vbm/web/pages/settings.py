@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from vbm.errors import InputError, VbmError
+from vbm.errors import VbmError
 from vbm.security.roles import Permission
-from vbm.services import condition, limits
+from vbm.services import condition, preferences
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.pages.show import Form, again, back, page
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/settings", dependencies=[needs(Permission.MANAGE)])
 
 def _context(space: Workspace) -> dict[str, Any]:
     return {
-        "limits": limits.listing(space),
+        "settings": preferences.listing(space),
         "condition": condition.condition(space),
         "now": space.clock.now(),
     }
@@ -35,14 +35,8 @@ def show(request: Request, space: Space) -> Response:
 def change(request: Request, space: Space, form: Form) -> Response:
     """All of them at once, or none."""
     try:
-        values = {s.name: _count(s.title, form[s.name]) for s in limits.listing(space) if s.name in form}
-        limits.change(space, values)
+        names = [one.name for one in preferences.listing(space)]
+        preferences.change(space, {name: form[name].strip() for name in names if name in form})
     except VbmError as error:
         return again(request, "settings/settings.html", error, **_context(space))
     return back("/settings", "settings-saved")
-
-
-def _count(title: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InputError(f"{title}: not a number: {text!r}", hint="write a whole number, 0 or more")
-    return int(text)
