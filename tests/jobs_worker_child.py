@@ -56,7 +56,7 @@ def main() -> None:
             guard_every=0.5,
         )
         worker = working.worker(workspace, options)
-        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=worker.stop).start())
         worker.run(lambda: os.write(1, b"ready\n") and None)
 
 

@@ -214,6 +214,19 @@ def test_nothing_is_removed_under_a_live_run_and_nothing_that_is_not_ours(scene:
     assert db.name == "db01"
 
 
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_one_that_appears_after_it_was_crossed_out_is_removed_once_its_run_has_ended(
+    scene: Scene, state: str
+) -> None:
+    name = scene.left(scene.rig.machine("web01", 1 << 20), state)
+    CatalogLedger(scene.rig.home, scene.workspace.catalog, scene.clock).forget(name)
+    ended = state == "failed"
+    assert scene.guard.look().removed == ((name,) if ended else ())
+    assert scene.rig.ours() == ([] if ended else [name])
+    with scene.workspace.catalog.reading() as session:
+        assert outstanding(session) == []
+
+
 def test_a_snapshot_of_a_run_that_never_ends_is_told_of(scene: Scene) -> None:
     name = scene.left(scene.rig.machine("web01", 1 << 20), "running")
     scene.clock.advance(5 * HOUR)

@@ -30,7 +30,7 @@ def serve(state: Path, options: LabOptions | None = None) -> None:
     """Serves until SIGTERM or SIGINT; prints one JSON line when ready."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())  # no lock in a handler
 
     def ready(line: str) -> None:
         sys.stdout.write(line + "\n")

@@ -3,7 +3,7 @@
 Often: those in the ledger whose run is over are removed, with growing waits. Now and then, and at start: each vCenter
 is looked at. Snapshots older than their job's time-out are reported, again each day, and once more when they are gone.
 VMs that need consolidation are found in the same pass.
-Never removed: anything under a queued or running run, and anything that is not in the ledger.
+Never removed: anything under a queued or running run, and anything that no run of this catalog has made.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vbm.retry import RetryPolicy
 from vbm.vsphere import snapshots
 from vbm.vsphere.session import Session
 from vbm.vsphere.snapshots import FoundSnapshot
-from vbm.workflows import consolidation, points
+from vbm.workflows import consolidation, late_snapshots, points
 from vbm.workflows.doors import Doors
 from vbm.workflows.ledger import CatalogLedger
 from vbm.workflows.outbox import emit
@@ -155,7 +155,7 @@ class SnapshotGuard:
             sweep(session, replace(by_hand, removals=_ONCE))
             sweep_restores(session, RestoreLedger(self._doors.home), by_hand.progress)
             found = snapshots.survey(session)
-            self._strangers(found.ours, name)
+            self._unknown(session, found.ours, name)
             consolidation.attend(self._doors, session, name, found.unconsolidated)
         except VbmError as error:
             self._blind(vcenter_id, name, error)
@@ -164,10 +164,10 @@ class SnapshotGuard:
             session.close()
         return True
 
-    def _strangers(self, ours: Sequence[FoundSnapshot], name: str) -> None:
+    def _unknown(self, session: Session, ours: Sequence[FoundSnapshot], name: str) -> None:
         known = {entry.snapshot for entry in self._ledger().entries()}
         for found in ours:
-            if found.name not in known:
+            if found.name not in known and not late_snapshots.take_back(self._doors, session, found):
                 _log.warning(
                     "the snapshot %s of %s in %s is not in this installation's ledger; it is left alone",
                     found.name,
