@@ -21,6 +21,7 @@ from vbm.catalog import (
     deliveries,
     executions,
     half_made,
+    idempotency,
     jobs,
     preferences,
     repositories,
@@ -56,6 +57,7 @@ _AGGREGATES: Final = (
     workers,
     preferences,
     users,
+    idempotency,
 )
 
 

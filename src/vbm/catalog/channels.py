@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, String, Text, delete, select
+from sqlalchemy import JSON, Boolean, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -66,12 +66,22 @@ def channel_by_name(session: Session, name: str) -> ChannelRecord:
 
 def insert_channel(session: Session, record: ChannelRecord) -> None:
     """Store a new channel. Raises NameTakenError."""
-    key = name_key(record.name)
-    if session.scalars(select(ChannelRow.id).where(ChannelRow.name_key == key)).first() is not None:
-        raise NameTakenError(f"there is a channel named {record.name!r} already", hint="choose another name")
-    values = {slot: getattr(record, slot) for slot in ChannelRecord.__dataclass_fields__}
-    session.add(ChannelRow(**values | {"events": list(record.events), "name_key": key}))
+    session.add(ChannelRow(**_values(session, record)))
     session.flush()
+
+
+def replace_channel(session: Session, record: ChannelRecord) -> None:
+    """Store a changed channel. Raises NameTakenError."""
+    session.execute(update(ChannelRow).where(ChannelRow.id == record.id).values(**_values(session, record)))
+
+
+def _values(session: Session, record: ChannelRecord) -> dict[str, Any]:
+    key = name_key(record.name)
+    other = select(ChannelRow.id).where(ChannelRow.name_key == key, ChannelRow.id != record.id)
+    if session.scalars(other).first() is not None:
+        raise NameTakenError(f"there is a channel named {record.name!r} already", hint="choose another name")
+    values: dict[str, Any] = {slot: getattr(record, slot) for slot in ChannelRecord.__dataclass_fields__}
+    return values | {"events": list(record.events), "name_key": key}
 
 
 def delete_channel(session: Session, channel_id: str) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, String, Text, delete, select
+from sqlalchemy import BigInteger, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -82,6 +82,16 @@ def insert_repository(session: Session, record: RepositoryRecord) -> None:
     values["key_kind"] = record.key_kind.value
     session.add(RepositoryRow(**values, name_key=name_key(record.name)))
     session.flush()
+
+
+def replace_repository(session: Session, record: RepositoryRecord) -> None:
+    """Store a changed repository. Raises NameTakenError."""
+    other = _find(session, record.name)
+    if other is not None and other.id != record.id:
+        raise name_taken(record.name)
+    values = {slot: getattr(record, slot) for slot in RepositoryRecord.__dataclass_fields__}
+    values |= {"key_kind": record.key_kind.value, "name_key": name_key(record.name)}
+    session.execute(update(RepositoryRow).where(RepositoryRow.id == record.id).values(**values))
 
 
 def repository_exists(session: Session, name: str) -> bool:

@@ -100,7 +100,11 @@ class PointFilter:
     vcenters: Sequence[str] = ()  # names
     before: str = ""
     since: datetime | None = None
+    until: datetime | None = None
     limit: int = 0
+    job_id: str = ""
+    pinned: bool | None = None
+    verified: str = ""  # never, good or damaged, when it was verified last
 
 
 def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
@@ -116,6 +120,15 @@ def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
         query = query.where(PointRow.id < wanted.before)
     if wanted.since is not None:
         query = query.where(PointRow.started >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(PointRow.started < wanted.until)
+    if wanted.job_id:
+        query = query.where(PointRow.job_id == wanted.job_id)
+    if wanted.pinned is not None:
+        query = query.where(PointRow.pinned.is_(wanted.pinned))
+    if wanted.verified:
+        found = {"never": None, "good": True, "damaged": False}[wanted.verified]
+        query = query.where(PointRow.verified_good.is_(found))
     query = query.order_by(PointRow.id.desc())
     rows = session.scalars(query.limit(wanted.limit) if wanted.limit else query)
     return [

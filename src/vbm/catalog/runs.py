@@ -22,13 +22,14 @@ from vbm.catalog.errors import UnknownNameError
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIVE: Final = ("queued", "running")
 ENDED: Final = ("succeeded", "warning", "failed", "cancelled")
-KINDS: Final = ("backup", "restore", "verify")
+KINDS: Final = ("backup", "restore", "verify", "check", "gc")
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """``document`` is the job document as it was at the start, ``parameters`` what a restore or verification is asked.
 
+    ``vm_uuid`` is empty and ``vm_name`` the repository's where the run works on a repository: *check* and *gc*.
     ``job_id`` is empty where no job asked for it. ``snapshot_state``: none, present, removed or left.
     """
 
@@ -76,7 +77,7 @@ class RunRecord:
 
     @property
     def uses_vcenter(self) -> bool:
-        return self.kind != "verify"
+        return self.kind in {"backup", "restore"}
 
 
 class RunRow(Base):
@@ -176,6 +177,7 @@ class RunFilter:
     limit: int = 100
     vcenters: Sequence[str] = ()
     kinds: Sequence[str] = ()
+    repository_id: str = ""
     since: datetime | None = None  # when it was queued
     until: datetime | None = None
 
@@ -194,6 +196,8 @@ def list_runs(session: Session, wanted: RunFilter) -> list[RunRecord]:
         query = query.where(RunRow.execution_id == wanted.execution_id)
     if wanted.vcenters:
         query = query.where(RunRow.vcenter_id.in_(wanted.vcenters))
+    if wanted.repository_id:
+        query = query.where(RunRow.repository_id == wanted.repository_id)
     if wanted.kinds:
         query = query.where(RunRow.kind.in_(wanted.kinds))
     if wanted.before:

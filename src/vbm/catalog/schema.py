@@ -16,7 +16,14 @@ from sqlalchemy.engine import URL
 from vbm.catalog.errors import CatalogVersionError
 from vbm.catalog.faults import explained
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")  # every migration of this version, oldest first
+REVISIONS: Final = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+)  # every migration of this version, oldest first
 HEAD: Final = REVISIONS[-1]
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _ADVISORY_LOCK: Final = 0x76626D  # "vbm": one migration at a time on PostgreSQL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from vbm.ids import new_id
 from vbm.security.passwords import check_rules, hash_password
 from vbm.security.roles import Role
 from vbm.services import identity, trail
+from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 
 
@@ -146,11 +147,57 @@ def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserReco
         return user_by_name(session, record.id)
 
 
-def remove(workspace: Workspace, name: str) -> UserRecord:
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """None: it stays."""
+
+    role: Role | None = None
+    vcenters: Sequence[str] | None = None
+    disabled: bool | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+def change(
+    workspace: Workspace,
+    name: str,
+    wanted: UserChange,
+    condition: Callable[[UserRecord], None] = anything,
+) -> UserRecord:
+    """All of it or nothing. Raises LastAdminError, WeakPasswordError, UnknownNameError, InputError."""
+    hashed = _hashed(get(workspace, name), wanted.password) if wanted.password is not None else ""
+    with workspace.catalog.writing() as session:
+        record = user_by_name(session, name)
+        condition(record)
+        values: dict[str, Any] = {} if wanted.role is None else {"role": wanted.role.value}
+        if wanted.vcenters is not None:
+            values["scope"] = list(_scope(session, wanted.vcenters))
+        if wanted.disabled is not None:
+            values["disabled"] = wanted.disabled
+        noted = dict(values) | ({"password": True} if hashed else {})
+        if hashed:
+            values["password_hash"] = hashed
+        if values:
+            change_user(session, record.id, values)
+            trail.note(workspace, session, "user.change", record.name, noted)
+        if wanted.disabled or hashed:
+            delete_web_sessions_of(session, record.id)
+        _keep_an_admin(session)
+        return user_by_name(session, record.id)
+
+
+def _hashed(record: UserRecord, password: str) -> str:
+    if record.source != "local":
+        raise InputError(f"{record.name} signs in at the identity provider and has no password here")
+    check_rules(password, record.name)
+    return hash_password(password)
+
+
+def remove(workspace: Workspace, name: str, condition: Callable[[UserRecord], None] = anything) -> UserRecord:
     """The user, its sessions and its keys. Raises LastAdminError."""
     identity.require_everywhere("delete users")
     with workspace.catalog.writing() as session:
         record = user_by_name(session, name)
+        condition(record)
         delete_user(session, record.id)
         _keep_an_admin(session)
         trail.note(workspace, session, "user.delete", record.name)
@@ -172,10 +219,7 @@ def set_password(workspace: Workspace, name: str, password: str, *, keep_session
         record = user_by_name(session, name)
     if record.id != who.user_id:
         identity.require_everywhere("set another user's password")
-    if record.source != "local":
-        raise InputError(f"{record.name} signs in at the identity provider and has no password here")
-    check_rules(password, record.name)
-    hashed = hash_password(password)
+    hashed = _hashed(record, password)
     with workspace.catalog.writing() as session:
         change_user(session, record.id, {"password_hash": hashed})
         delete_web_sessions_of(session, record.id, but=keep_session)

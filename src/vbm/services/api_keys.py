@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from vbm.catalog.base import Transaction
 from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.names import checked_name
 from vbm.catalog.users import (
@@ -68,13 +69,25 @@ def listing(workspace: Workspace) -> list[ApiKeyRecord]:
         return all_api_keys(session)
 
 
+def get(workspace: Workspace, key_id: str) -> ApiKeyRecord:
+    """Raises UnknownNameError."""
+    identity.require_everywhere("see API keys")
+    with workspace.catalog.reading() as session:
+        return _known(session, key_id)
+
+
+def _known(session: Transaction, key_id: str) -> ApiKeyRecord:
+    record = find_api_key(session, key_id)
+    if record is None:
+        raise UnknownNameError(f"there is no API key {key_id!r}", hint="look at: vbm api-key list")
+    return record
+
+
 def revoke(workspace: Workspace, key_id: str) -> ApiKeyRecord:
     """Raises UnknownNameError."""
     identity.require_everywhere("revoke API keys")
     with workspace.catalog.writing() as session:
-        record = find_api_key(session, key_id)
-        if record is None:
-            raise UnknownNameError(f"there is no API key {key_id!r}", hint="look at: vbm api-key list")
+        record = _known(session, key_id)
         delete_api_key(session, key_id)
         trail.note(workspace, session, "api-key.revoke", record.name, {"id": record.id})
     return record

@@ -63,7 +63,13 @@ def _snapshots(found: Dashboard, now: datetime) -> list[Item]:
     ]
 
 
-_WHAT: Final = {"backup": "The backup", "restore": "The restore", "verify": "The verification"}
+_WHAT: Final = {
+    "backup": "The backup",
+    "restore": "The restore",
+    "verify": "The verification",
+    "check": "The check",
+    "gc": "The garbage collection",
+}
 
 
 def _failures(found: Dashboard) -> list[Item]:

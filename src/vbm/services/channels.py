@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from vbm.catalog.channels import (
@@ -12,6 +12,7 @@ from vbm.catalog.channels import (
     channel_by_name,
     delete_channel,
     insert_channel,
+    replace_channel,
 )
 from vbm.catalog.deliveries import DeliveryRecord, last_deliveries
 from vbm.catalog.names import checked_name
@@ -22,6 +23,7 @@ from vbm.notifications.events import Event, EventKind
 from vbm.policy.job import DEFAULT_EVENTS, EVENTS
 from vbm.security.roles import Permission
 from vbm.services import identity, trail
+from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 
 
@@ -41,9 +43,7 @@ def add(workspace: Workspace, new: NewChannel) -> ChannelRecord:
     """Remember a channel whose address can be one; nothing is sent. Raises InputError."""
     identity.require(Permission.MANAGE, "add channels")
     name = checked_name(new.name)
-    unknown = [event for event in new.events if event not in EVENTS]
-    if unknown:
-        raise InputError(f"there is no event {unknown[0]!r}", hint=f"use some of {', '.join(EVENTS)}")
+    _check_events(new.events)
     open_sender(Channel(name, new.url, new.kind, new.secret, allow_loopback=new.allow_loopback))
     now = workspace.clock.now()
     record_id = new_id(now)
@@ -64,6 +64,61 @@ def add(workspace: Workspace, new: NewChannel) -> ChannelRecord:
     return record
 
 
+def _check_events(events: Sequence[str]) -> None:
+    unknown = [event for event in events if event not in EVENTS]
+    if unknown:
+        raise InputError(f"there is no event {unknown[0]!r}", hint=f"use some of {', '.join(EVENTS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChange:
+    """None: it stays. An empty ``secret``: no signature any more."""
+
+    name: str | None = None
+    url: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    events: Sequence[str] | None = None
+
+
+def change(
+    workspace: Workspace,
+    name: str,
+    wanted: ChannelChange,
+    condition: Callable[[ChannelRecord], None] = anything,
+) -> ChannelRecord:
+    """Another name, address, secret or choice of events; nothing is sent. Raises InputError, NameTakenError."""
+    identity.require(Permission.MANAGE, "change channels")
+    _check_events(wanted.events or ())
+    with workspace.catalog.writing() as session:
+        old = channel_by_name(session, name)
+        condition(old)
+        was = opened(workspace, old)
+        now = replace(
+            was,
+            name=checked_name(wanted.name if wanted.name is not None else old.name),
+            url=was.url if wanted.url is None else wanted.url,
+            secret=was.secret if wanted.secret is None else wanted.secret,
+        )
+        open_sender(now)
+        seal = workspace.vault.seal
+        new = replace(
+            old,
+            name=now.name,
+            shown=_shown(now.url),
+            events=old.events if wanted.events is None else tuple(wanted.events),
+            sealed_url=seal(now.url, _context(old.id, "url")) if now.url != was.url else old.sealed_url,
+            sealed_secret=old.sealed_secret,
+        )
+        if now.secret != was.secret:
+            new = replace(
+                new, sealed_secret=seal(now.secret, _context(old.id, "secret")) if now.secret else ""
+            )
+        replace_channel(session, new)
+        detail = {"url": now.url != was.url, "secret": now.secret != was.secret, "events": list(new.events)}
+        trail.note(workspace, session, "channel.change", new.name, detail)
+    return new
+
+
 def listing(workspace: Workspace) -> list[ChannelRecord]:
     """Every channel, by name."""
     with workspace.catalog.reading() as session:
@@ -82,11 +137,14 @@ def messages(workspace: Workspace, channel_id: str, limit: int = 20) -> list[Del
         return last_deliveries(session, channel_id, limit)
 
 
-def remove(workspace: Workspace, name: str) -> ChannelRecord:
+def remove(
+    workspace: Workspace, name: str, condition: Callable[[ChannelRecord], None] = anything
+) -> ChannelRecord:
     """Forget it; what waits for it is not sent."""
     identity.require(Permission.MANAGE, "remove channels")
     with workspace.catalog.writing() as session:
         record = channel_by_name(session, name)
+        condition(record)
         delete_channel(session, record.id)
         trail.note(workspace, session, "channel.remove", record.name)
     return record

@@ -48,6 +48,8 @@ def run_document(record: RunRecord, clock: Clock | None = None) -> dict[str, Any
         "execution_id": record.execution_id,
         "vm": record.vm_name,
         "vm_instance_uuid": record.vm_uuid,
+        "vcenter_id": record.vcenter_id or None,
+        "repository_id": record.repository_id,
         "state": record.state,
         "phase": record.phase or None,
         "bytes_total": record.bytes_total,

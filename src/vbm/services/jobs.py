@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from vbm.policy.retention import RetentionPlan
 from vbm.policy.schedule import next_runs
 from vbm.security.roles import Permission
 from vbm.services import identity, repositories, trail
+from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 from vbm.workflows.dispatcher import next_run
 from vbm.workflows.retention import planned
@@ -53,12 +54,18 @@ def create(workspace: Workspace, document: Mapping[str, Any]) -> JobRecord:
     return record
 
 
-def update(workspace: Workspace, name: str, changes: Mapping[str, Any]) -> JobRecord:
+def update(
+    workspace: Workspace,
+    name: str,
+    changes: Mapping[str, Any],
+    condition: Callable[[JobRecord], None] = anything,
+) -> JobRecord:
     """Change the fields given; objects such as ``schedule`` are merged field by field."""
     identity.require(Permission.MANAGE, "change jobs")
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
         old = _seen(session, name)
+        condition(old)
         job = Job.from_document(_merged(old.document, changes))
         new = _record(session, job, old.id, old.created, now)
         kept = replace(
@@ -103,11 +110,12 @@ def upcoming(record: JobRecord, now: datetime, count: int = 5) -> list[datetime]
     return next_runs(schedule, max(now, record.last_slot), count) if schedule and record.enabled else []
 
 
-def delete(workspace: Workspace, name: str) -> JobRecord:
+def delete(workspace: Workspace, name: str, condition: Callable[[JobRecord], None] = anything) -> JobRecord:
     """Delete the job; runs and restore points stay. Raises JobBusyError while it has live runs."""
     identity.require(Permission.MANAGE, "delete jobs")
     with workspace.catalog.writing() as session:
         record = _seen(session, name)
+        condition(record)
         live = list_runs(session, RunFilter(states=LIVE, job_id=record.id, limit=1))
         if live:
             raise JobBusyError(

@@ -30,7 +30,10 @@ from vbm.services.workspace import Workspace
 
 def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
     """The newest first, of vCenters that who asks may see."""
-    wanted = replace(wanted, vcenters=vcenters_seen(workspace) or wanted.vcenters)
+    seen = vcenters_seen(workspace)
+    if seen:
+        asked = tuple(name for name in wanted.vcenters if name in seen)
+        wanted = replace(wanted, vcenters=asked or seen)
     with workspace.catalog.reading() as session:
         return list_points(session, wanted)
 

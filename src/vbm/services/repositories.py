@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from vbm.catalog.repositories import (
     delete_repository,
     insert_repository,
     name_taken,
+    replace_repository,
     repository_by_name,
     repository_exists,
 )
@@ -26,6 +28,7 @@ from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase, WrongKeyE
 from vbm.repository.repository import Repository
 from vbm.security.roles import Permission
 from vbm.services import identity, trail
+from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 
 _CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
@@ -109,11 +112,61 @@ def some(workspace: Workspace, name: str | None) -> list[RepositoryRecord]:
     return known
 
 
-def forget(workspace: Workspace, name: str) -> RepositoryRecord:
+class OtherRepositoryError(InputError):
+    """At the new address lies another repository."""
+
+    code = "other-repository"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryChange:
+    """None: it stays. ``url``: where the same repository lies now; ``passphrase``: one that opens it."""
+
+    name: str | None = None
+    url: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
+
+
+def change(
+    workspace: Workspace,
+    name: str,
+    wanted: RepositoryChange,
+    condition: Callable[[RepositoryRecord], None] = anything,
+) -> RepositoryRecord:
+    """Another name; another address or passphrase once it opens so. Raises OtherRepositoryError, NameTakenError."""
+    identity.require(Permission.MANAGE, "change repositories")
+    old = get(workspace, name)
+    condition(old)
+    new = replace(old, name=checked_name(wanted.name if wanted.name is not None else old.name))
+    if wanted.passphrase is not None:
+        sealed = workspace.vault.seal(wanted.passphrase, _context(old.id))
+        new = replace(new, key_kind=KeyKind.PASSPHRASE, key_file="", sealed_passphrase=sealed)
+    if wanted.url is not None:
+        new = replace(new, url=absolute(wanted.url))
+    if wanted.passphrase is not None or wanted.url is not None:
+        opened = open_stored(workspace, new)
+        found, new = str(opened.id), replace(new, url=opened.store.url)
+        opened.close()
+        if found != old.repository_id:
+            raise OtherRepositoryError(
+                f"at {new.url} lies another repository", hint="add it under a name of its own"
+            )
+    with workspace.catalog.writing() as session:
+        condition(repository_by_name(session, old.id))
+        replace_repository(session, new)
+        detail = {"url": new.url, "passphrase": wanted.passphrase is not None}
+        trail.note(workspace, session, "repository.change", new.name, detail)
+    return new
+
+
+def forget(
+    workspace: Workspace, name: str, condition: Callable[[RepositoryRecord], None] = anything
+) -> RepositoryRecord:
     """Drop the name and the stored key. The repository itself is not touched."""
     identity.require(Permission.MANAGE, "remove repositories")
     with workspace.catalog.writing() as session:
         record = repository_by_name(session, name)
+        condition(record)
         check_unused(session, f"repository {record.name}", record.id)
         delete_repository(session, record.id)
         trail.note(workspace, session, "repository.forget", record.name)

@@ -42,7 +42,10 @@ def listing(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
 def visible(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
     """The newest first, of vCenters that who asks may see."""
     scope = identity.require(Permission.SEE).scope
-    return listing(workspace, wanted if scope.everything else replace(wanted, vcenters=tuple(scope.vcenters)))
+    if not scope.everything:
+        asked = [one for one in wanted.vcenters if scope.covers(one)]
+        wanted = replace(wanted, vcenters=tuple(asked or scope.vcenters))
+    return listing(workspace, wanted)
 
 
 def get(workspace: Workspace, run_id: str) -> RunRecord:
@@ -60,6 +63,16 @@ def of_execution(workspace: Workspace, execution_id: str) -> tuple[ExecutionReco
     with workspace.catalog.reading() as session:
         found = list_runs(session, RunFilter(execution_id=execution_id, limit=100_000))
         return find_execution(session, execution_id), found[::-1]
+
+
+def of_job_execution(
+    workspace: Workspace, job_id: str, execution_id: str
+) -> tuple[ExecutionRecord, list[RunRecord]]:
+    """The same of an execution of that job. Raises UnknownNameError."""
+    record, found = of_execution(workspace, execution_id)
+    if record is None or record.job_id != job_id:
+        raise UnknownNameError(f"the job has no execution {execution_id!r}")
+    return record, found
 
 
 def cancel(workspace: Workspace, run_id: str) -> RunRecord:

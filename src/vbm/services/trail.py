@@ -6,7 +6,7 @@ from typing import Any
 
 from vbm.catalog.audit import AuditEntry, AuditFilter, Verdict, append_entry, entries, verify
 from vbm.catalog.base import Transaction
-from vbm.services import identity
+from vbm.services import identity, repeats
 from vbm.services.workspace import Workspace
 
 __all__ = ["AuditEntry", "AuditFilter", "Verdict", "check", "listing", "note", "refused"]
@@ -16,6 +16,7 @@ def note(
     workspace: Workspace, session: Transaction, action: str, target: str, detail: dict[str, Any] | None = None
 ) -> None:
     """Append to the audit trail within the caller's transaction."""
+    repeats.applied(session, f"{action} {target}")
     who = identity.current()
     append_entry(
         session, AuditEntry(workspace.clock.now(), who.name, action, target, detail or {}, source=who.source)

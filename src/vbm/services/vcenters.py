@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from vbm.security.roles import Permission
 from vbm.security.vault import MasterKeyError, SealBrokenError
 from vbm.services import identity, trail
 from vbm.services.addresses import parse_address
+from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 from vbm.vsphere.model import Credentials, Endpoint
 from vbm.vsphere.session import Session
@@ -140,11 +142,14 @@ def check_master_key(workspace: Workspace) -> None:
         _log.warning("%s", refusal.message)
 
 
-def remove(workspace: Workspace, name: str) -> VcenterRecord:
+def remove(
+    workspace: Workspace, name: str, condition: Callable[[VcenterRecord], None] = anything
+) -> VcenterRecord:
     """Forget the vCenter and its password. Restore points of its VMs stay."""
     identity.require(Permission.MANAGE, "remove vCenters")
     record = seen(workspace, name)
     with workspace.catalog.writing() as session:
+        condition(vcenter_by_name(session, record.id))
         check_unused(session, f"vCenter {record.name}", record.id)
         delete_vcenter(session, record.id)
         trail.note(workspace, session, "vcenter.remove", record.name)
@@ -189,10 +194,18 @@ def answer(workspace: Workspace, name: str) -> dict[str, object]:
     return {"ok": True, "message": f"Logged in; {product} answers.", "hint": ""}
 
 
-def change(workspace: Workspace, name: str, username: str, password: str, thumbprint: str) -> VcenterRecord:
+def change(
+    workspace: Workspace,
+    name: str,
+    username: str,
+    password: str,
+    thumbprint: str,
+    condition: Callable[[VcenterRecord], None] = anything,
+) -> VcenterRecord:
     """Another account, password or certificate, kept only if the login works; what is empty stays."""
     identity.require(Permission.MANAGE, "change vCenters")
     old = seen(workspace, name)
+    condition(old)
     new = replace(
         old,
         username=username or old.username,
@@ -203,6 +216,7 @@ def change(workspace: Workspace, name: str, username: str, password: str, thumbp
     credentials = Credentials(new.username, password or _password(workspace, old))
     Session.connect(endpoint_of(new), credentials).close()
     with workspace.catalog.writing() as session:
+        condition(vcenter_by_name(session, old.id))
         replace_vcenter(session, new)
         trail.note(workspace, session, "vcenter.change", new.name, {"password": bool(password)})
     return new

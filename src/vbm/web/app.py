@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 
 import vbm
 from vbm.services.workspace import Workspace
-from vbm.web import health, pages, problems
+from vbm.web import access, health, openapi, pages, problems
 from vbm.web.api import (
     audit,
     backups,
@@ -22,14 +20,12 @@ from vbm.web.api import (
     vms,
 )
 from vbm.web.guard import Guard
+from vbm.web.idempotency import Repeats
 from vbm.web.options import WebOptions
+from vbm.web.rate_limits import RateLimits
 from vbm.web.state import WebState
 
 _API = (jobs, runs, vms, backups, vcenters, repositories, channels, people, audit, overview)
-_DESCRIPTION = (
-    "Send an API key as `X-API-Key`. Lists answer `{items, next_cursor}`; errors are RFC 9457 problems with a "
-    "stable `code`; times are RFC 3339 in UTC; sizes are bytes."
-)
 
 
 def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
@@ -38,20 +34,19 @@ def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
     app = FastAPI(
         title="vSphere Backup Manager",
         version=vbm.__version__,
-        description=_DESCRIPTION,
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": {"description": "A problem", "content": _PROBLEM}},
+        generate_unique_id_function=lambda route: route.name,  # operation ids: stable, and short to call
     )
     app.state.vbm = WebState(workspace, options)
     problems.install(app)
     for module in _API:
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(health.router)
+    openapi.install(app)
     pages.install(app)
+    app.add_middleware(Repeats)
+    app.add_middleware(RateLimits, limits=options.limits, address_of=access.address_of)
     app.add_middleware(Guard, https=options.https)
     return app
-
-
-_PROBLEM: dict[str, Any] = {problems.MEDIA_TYPE: {"schema": problems.PROBLEM_SCHEMA}}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vbm.errors import InputError
+from vbm.web.rate_limits import Limits
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -20,10 +21,11 @@ class WebOptions:
     proxies: tuple[Network, ...] = ()
     allow_loopback: bool = False
     metrics_token: str = ""
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_environment(cls, *, https: bool, environment: Mapping[str, str] = os.environ) -> WebOptions:
-        """``VBM_TRUSTED_PROXIES`` (networks, commas), ``VBM_ALLOW_LOOPBACK``, ``VBM_METRICS_TOKEN``."""
+        """``VBM_TRUSTED_PROXIES`` (networks, commas), ``VBM_ALLOW_LOOPBACK``, ``VBM_METRICS_TOKEN``, ``VBM_API_…``."""
         names = [part.strip() for part in environment.get("VBM_TRUSTED_PROXIES", "").split(",")]
         try:
             proxies = tuple(ipaddress.ip_network(name) for name in names if name)
@@ -34,6 +36,7 @@ class WebOptions:
             proxies=proxies,
             allow_loopback=environment.get("VBM_ALLOW_LOOPBACK") == "1",
             metrics_token=environment.get("VBM_METRICS_TOKEN", ""),
+            limits=Limits.from_environment(environment),
         )
 
     def trusts(self, address: str) -> bool:

@@ -22,6 +22,10 @@ _BY_CODE: Final = {
     "set-up-done": 409,
     "last-admin": 409,
     "changed-meanwhile": 412,
+    "precondition-missing": 428,
+    "idempotency-key-reused": 422,
+    "idempotency-under-way": 409,
+    "idempotency-answer-lost": 409,
     "catalog-locked": 503,
 }
 _BY_KIND: Final = {
@@ -32,6 +36,7 @@ _BY_KIND: Final = {
     Kind.CANCELLED: 409,
     Kind.FAILED: 424,  # something that this depends on, a vCenter or a store, did not do its part
 }
+_LATER: Final = {429: "60", 503: "5"}  # seconds
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["type", "title", "status", "code"],
@@ -41,13 +46,24 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         "status": {"type": "integer"},
         "code": {"type": "string", "description": "Stable; see the page of errors."},
         "hint": {"type": "string", "description": "What to do."},
+        "kind": {
+            "type": "string",
+            "enum": [kind.name.lower() for kind in Kind],
+            "description": "The sort of failure that the command line makes its exit code of.",
+        },
         "errors": {"type": "array", "items": {"type": "object"}},
     },
 }
 
 
 def problem(
-    status: int, code: str, title: str, hint: str = "", errors: list[dict[str, Any]] | None = None
+    status: int,
+    code: str,
+    title: str,
+    hint: str = "",
+    errors: list[dict[str, Any]] | None = None,
+    *,
+    kind: Kind | None = None,
 ) -> JSONResponse:
     """One problem document."""
     document: dict[str, Any] = {
@@ -58,11 +74,13 @@ def problem(
     }
     if hint:
         document["hint"] = hint
+    if kind is not None:
+        document["kind"] = kind.name.lower()
     if errors is not None:
         document["errors"] = errors
     headers = {"WWW-Authenticate": "ApiKey"} if status == 401 else {}
-    if status in {429, 503}:
-        headers["Retry-After"] = "60" if status == 429 else "5"
+    if status in _LATER:
+        headers["Retry-After"] = _LATER[status]
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -70,12 +88,16 @@ def status_of(error: VbmError) -> int:
     return _BY_CODE.get(error.code, _BY_KIND[error.kind])
 
 
+def problem_of(error: VbmError) -> JSONResponse:
+    return problem(status_of(error), error.code, error.message, error.hint, kind=error.kind)
+
+
 def install(app: FastAPI) -> None:
     """Every error that leaves a route becomes a problem; none tells of the inside."""
 
     async def known(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, VbmError)  # noqa: S101 - registered for it alone
-        return problem(status_of(error), error.code, error.message, error.hint)
+        return problem_of(error)
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vbm.catalog.restore_points import mark_point
@@ -48,17 +49,25 @@ def after_backup(live: LiveRun) -> Document:
 
 
 def keep_verdict(live: LiveRun, point: RestorePointId, mode: Mode, *, good: bool) -> Verdict:
-    """Remember in the repository and in the catalog how a restore point was found; what is to be said of it now."""
+    """Remember how a restore point was found; what is to be said of it now."""
+    return keep_verdicts(live, {point: good}, mode)[point]
+
+
+def keep_verdicts(
+    live: LiveRun, found: Mapping[RestorePointId, bool], mode: Mode
+) -> Mapping[RestorePointId, Verdict]:
+    """Remember in the repository and in the catalog how restore points were found."""
     now = live.doors.clock.now()
     try:
-        verdict = remember(live.repository().store, {point: good}, mode, now)[point]
+        verdicts: Mapping[RestorePointId, Verdict] = remember(live.repository().store, found, mode, now)
     except VbmError as error:
         live.progress.warn(f"the repository does not remember this verification: {error.message}")
-        verdict = Verdict(now, mode, good)
-    values = {"verified": verdict.time, "verified_mode": verdict.mode, "verified_good": verdict.good}
+        verdicts = {point: Verdict(now, mode, good) for point, good in found.items()}
     with live.doors.catalog.writing() as session:
-        mark_point(session, live.run.repository_id, point, values)
-    return verdict
+        for point, verdict in verdicts.items():
+            values = {"verified": verdict.time, "verified_mode": verdict.mode, "verified_good": verdict.good}
+            mark_point(session, live.run.repository_id, point, values)
+    return verdicts
 
 
 def _failed(live: LiveRun, point: str, found: Verified) -> Event:

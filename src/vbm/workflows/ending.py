@@ -13,8 +13,20 @@ from vbm.workflows.outbox import emit
 
 Document = dict[str, Any]
 _EVENTS = {"succeeded": EventKind.SUCCESS, "warning": EventKind.WARNING, "failed": EventKind.FAILURE}
-_NOUNS = {"backup": "The backup of", "restore": "The restore of", "verify": "The verification of"}
-_DONE = {"backup": "was backed up", "restore": "was restored", "verify": "was verified"}
+_NOUNS = {
+    "backup": "The backup of",
+    "restore": "The restore of",
+    "verify": "The verification of",
+    "check": "The check of repository",
+    "gc": "The garbage collection of repository",
+}
+_DONE = {
+    "backup": "was backed up",
+    "restore": "was restored",
+    "verify": "was verified",
+    "check": "was checked",
+    "gc": "was rid of garbage",
+}
 
 
 def finish(live: LiveRun, outcome: Document) -> Document:
@@ -67,13 +79,15 @@ def _event(row: RunRow, state: str, error: Document | None, warnings: list[str])
     facts = [("Duration", format_duration(seconds)), *_facts(row)]
     facts += [(f"Warning {number}", warning) for number, warning in enumerate(warnings[1:5], 2)]
     return Event(
-        kind=EventKind.VERIFY_FAILED if (row.kind, state) == ("verify", "failed") else _EVENTS[state],
+        kind=EventKind.VERIFY_FAILED
+        if row.kind in {"verify", "check"} and state == "failed"
+        else _EVENTS[state],
         message=message,
         time=row.finished,
         job=row.job_name,
-        vm=row.vm_name,
+        vm=row.vm_name if row.vm_uuid else "",
         run_id=row.id,
-        about="" if row.kind == "backup" else row.restore_point_id,
+        about="" if row.kind == "backup" else row.restore_point_id or row.vm_name,
         remedy=remedy,
         facts=tuple(facts),
     )
@@ -88,6 +102,8 @@ def _facts(row: RunRow) -> list[tuple[str, str]]:
             facts += [("Read", format_size(read)), ("New", format_size(new))]
             facts.append(("Restore point", row.restore_point_id))
         return facts
+    if row.kind in {"check", "gc"}:
+        return [("Repository", row.vm_name)]
     facts = [("Restore point", row.restore_point_id)]
     if row.kind == "restore":
         facts.append(

@@ -10,6 +10,8 @@ PRIORITY: Final = 10  # before backups, whose priority is 100: somebody is waiti
 _RETRIES: Final = {
     "restore": {"attempts": 2, "wait_seconds": 10},
     "verify": {"attempts": 3, "wait_seconds": 30},
+    "check": {"attempts": 3, "wait_seconds": 30},
+    "gc": {"attempts": 3, "wait_seconds": 60},
 }
 
 

@@ -12,7 +12,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from vbm.catalog.engine import parse_url
 from vbm.settings import Settings
-from vbm.workflows import backup, restore, verify
+from vbm.workflows import backup, care, restore, verify
 
 # Bump only when steps are added, removed or put in another order: runs of another version are not gone on with.
 APPLICATION_VERSION: Final = "1"
@@ -20,6 +20,8 @@ _WORKFLOWS: Final = {
     "backup": backup.backup_run,
     "restore": restore.restore_run,
     "verify": verify.verify_run,
+    "check": care.check_run,
+    "gc": care.collect_run,
 }
 _POLL_SECONDS: Final = 0.5
 _THREADS: Final = 64

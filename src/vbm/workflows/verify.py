@@ -37,7 +37,7 @@ def verify(live: LiveRun, attempt: int) -> Document:
         raise NotFoundError(f"the restore point {point} was deleted meanwhile")
     for note in found.notes:
         live.progress.note(note)
-    result = _result(found, mode)
+    result = result_of(found, mode)
     with live.doors.catalog.writing() as database:
         change_run(database, live.run.id, live.token, {"result": result})
     keep_verdict(live, point, mode, good=found.good)
@@ -46,7 +46,8 @@ def verify(live: LiveRun, attempt: int) -> Document:
     return {"result": result}
 
 
-def _result(found: Verified, mode: str) -> dict[str, Any]:
+def result_of(found: Verified, mode: str) -> dict[str, Any]:
+    """What the run's row keeps of it."""
     document = found.to_document()
     document.pop("points")
     count = len(document["damages"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -13,8 +12,9 @@ from vbm.security.roles import Permission
 from vbm.services import trail
 from vbm.services.trail import AuditEntry, AuditFilter
 from vbm.web.access import needs
-from vbm.web.api.paging import Cursor, Limit, after, page
-from vbm.web.api.schemas import Page
+from vbm.web.api.moments import Moment
+from vbm.web.api.paging import Pages
+from vbm.web.api.schemas import Page, Time
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/audit", tags=["audit"], dependencies=[needs(Permission.MANAGE)])
@@ -23,7 +23,7 @@ Text = Annotated[str, Query(max_length=200)]
 
 class AuditShown(BaseModel):
     number: int
-    time: str
+    time: Time
     actor: str
     source: str
     action: str
@@ -55,25 +55,21 @@ def document(entry: AuditEntry) -> dict[str, Any]:
 
 
 @router.get("", response_model=Page[AuditShown])
-def list_entries(  # noqa: PLR0917 - a filter a field
+def list_entries(
     space: Space,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Pages,
     actor: Text = "",
     action: Text = "",
     target: Text = "",
-    since: datetime | None = None,
+    since: Moment | None = None,
 ) -> dict[str, Any]:
     """The newest first."""
-    last = after(cursor) if cursor else "0"
-    before = int(last) if last.isascii() and last.isdigit() and len(last) < 18 else 0
-    moment = since.astimezone() if since else None
-    found = trail.listing(space, AuditFilter(before, limit + 1, actor, action, target, moment))
-    return page(found, limit, lambda entry: entry.number, document)
+    wanted = AuditFilter(paging.number, paging.limit + 1, actor, action, target, since)
+    return paging.page(trail.listing(space, wanted), lambda entry: entry.number, document)
 
 
 @router.get("/verify", response_model=AuditVerdict)
-def verify(space: Space) -> dict[str, Any]:
+def verify_audit(space: Space) -> dict[str, Any]:
     """Walk the chain of hashes."""
     verdict = trail.check(space)
     return {

@@ -11,13 +11,14 @@ from pydantic import BaseModel, Field
 from vbm.catalog.restore_points import PointFilter, PointRecord
 from vbm.catalog.runs import RunRecord
 from vbm.security.roles import Permission
-from vbm.services import point_runs, points, repositories
+from vbm.services import jobs, point_runs, points, repositories, vcenters
 from vbm.services.documents import point_document, run_document
 from vbm.services.workspace import Workspace
 from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.web.access import needs
-from vbm.web.api.paging import Cursor, Limit, after, page
-from vbm.web.api.schemas import Given, Page, RunShown, Text
+from vbm.web.api.moments import Moment
+from vbm.web.api.paging import Pages
+from vbm.web.api.schemas import Given, Page, RunShown, Text, Time
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/backups", tags=["backups"])
@@ -26,7 +27,7 @@ router = APIRouter(prefix="/backups", tags=["backups"])
 class VerdictShown(BaseModel):
     """How it was found when it was verified last."""
 
-    time: str
+    time: Time
     mode: Literal["quick", "full"]
     good: bool
 
@@ -40,12 +41,14 @@ class PointShown(BaseModel):
     vm_name: str
     vm_instance_uuid: str
     vcenter: str
-    started: str
-    finished: str
+    started: Time
+    finished: Time
     read_mode: str
     consistency: str
     size_bytes: int
     new_bytes: int
+    job_id: str | None
+    run_id: str
     verified: VerdictShown | None
     pinned: bool
 
@@ -96,21 +99,35 @@ class RestoreGiven(Given):
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[PointShown])
 def list_backups(
     space: Space,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Pages,
+    *,
     vm: Annotated[str, Query(max_length=400, description="Name or instance UUID.")] = "",
     repository: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    vcenter: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    job: Annotated[str, Query(max_length=200, description="Name or id of the job that made it.")] = "",
+    pinned: bool | None = None,
+    verified: Annotated[
+        Literal["never", "good", "damaged"] | None, Query(description="How it was found last.")
+    ] = None,
+    since: Annotated[Moment | None, Query(description="Begun then or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Begun before then.")] = None,
 ) -> dict[str, Any]:
     """The newest first."""
     wanted = PointFilter(
         vm=vm,
         repository_id=repositories.get(space, repository).id if repository else "",
-        before=after(cursor) if cursor else "",
-        limit=limit + 1,
+        vcenters=(vcenters.seen(space, vcenter).name,) if vcenter else (),
+        job_id=jobs.get(space, job).id if job else "",
+        pinned=pinned,
+        verified=verified or "",
+        since=since,
+        until=until,
+        before=paging.after,
+        limit=paging.limit + 1,
     )
     names = _names(space)
     found = points.listing(space, wanted)
-    return page(found, limit, lambda r: r.id, lambda r: point_document(r, names.get(r.repository_id, "")))
+    return paging.page(found, lambda r: r.id, lambda r: point_document(r, names.get(r.repository_id, "")))
 
 
 def _names(space: Workspace) -> dict[str, str]:

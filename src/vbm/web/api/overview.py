@@ -66,7 +66,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 @router.get("/calendar", dependencies=[needs(Permission.SEE)], response_model=Calendar)
-def calendar(
+def get_calendar(
     space: Space,
     month: Annotated[str, Query(pattern=r"^(19|20|21)\d\d-(0[1-9]|1[0-2])$", examples=["2026-11"])],
     timezone: Annotated[str, Query(max_length=100)] = "UTC",
@@ -81,6 +81,6 @@ def calendar(
 
 
 @router.get("/analytics/storage", dependencies=[needs(Permission.SEE)], response_model=Storage)
-def storage(space: Space, days: Annotated[int, Query(ge=1, le=400)] = 30) -> dict[str, Any]:
+def get_storage(space: Space, days: Annotated[int, Query(ge=1, le=400)] = 30) -> dict[str, Any]:
     """Used and free space, growth a day, what each VM added, and when it is full at this pace."""
     return growth.document(space, days)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from vbm.catalog.users import UserRecord
 from vbm.security.roles import Permission, Role
 from vbm.services import accounts, api_keys
-from vbm.services.accounts import NewUser
+from vbm.services.accounts import NewUser, UserChange
 from vbm.services.api_keys import NewApiKey
 from vbm.services.documents import api_key_document, user_document
 from vbm.web.access import needs
-from vbm.web.api.schemas import Given, Name, Page, Secret
+from vbm.web.api import etags
+from vbm.web.api.etags import IfMatch
+from vbm.web.api.moments import Moment
+from vbm.web.api.paging import Pages, by_name
+from vbm.web.api.schemas import Given, Name, Page, Secret, Time
 from vbm.web.state import Space
 
 router = APIRouter(tags=["people"], dependencies=[needs(Permission.MANAGE)])
@@ -27,7 +31,7 @@ class UserGiven(Given):
     vcenters: Annotated[list[Name], Field(description="Limited to these; none: all.")] = Field([])
 
 
-class UserChange(Given):
+class UserPatch(Given):
     role: Role | None = None
     vcenters: list[Name] | None = None
     disabled: bool | None = None
@@ -42,14 +46,14 @@ class UserShown(BaseModel):
     disabled: bool
     second_factor: bool
     vcenters: list[str]
-    created: str
-    last_seen: str | None
+    created: Time
+    last_seen: Time | None
 
 
 class KeyGiven(Given):
     name: Name
     role: Role
-    expires: datetime | None = None
+    expires: Moment | None = None
     vcenters: list[Name] = Field([])
 
 
@@ -58,68 +62,83 @@ class KeyShown(BaseModel):
     name: str
     role: Role
     vcenters: list[str]
-    created: str
-    expires: str | None
-    last_used: str | None
+    created: Time
+    expires: Time | None
+    last_used: Time | None
 
 
 class KeyMade(KeyShown):
     key: Annotated[str, Field(description="Shown once, here.")]
 
 
+def etag_of(record: UserRecord) -> str:
+    """Another one after a change by somebody, the same after a sign-in."""
+    return etags.tag(record.id, record.role, record.disabled, record.scope, record.password_hash)
+
+
+def _shown(record: UserRecord, response: Response) -> dict[str, Any]:
+    response.headers["ETag"] = etag_of(record)
+    return user_document(record)
+
+
 @router.get("/users", response_model=Page[UserShown])
-def list_users(space: Space) -> dict[str, Any]:
+def list_users(space: Space, paging: Pages) -> dict[str, Any]:
     """Every user, by name."""
-    return {"items": [user_document(record) for record in accounts.listing(space)], "next_cursor": None}
+    found = accounts.listing(space)
+    return paging.slice(found, lambda record: by_name(record.name, record.id), user_document)
 
 
 @router.post("/users", status_code=201, response_model=UserShown)
-def createuser_document(space: Space, given: UserGiven, response: Response) -> dict[str, Any]:
+def create_user(space: Space, given: UserGiven, response: Response) -> dict[str, Any]:
     """A local user."""
     new = NewUser(given.name, given.role, given.password, tuple(given.vcenters))
     record = accounts.create(space, new)
     response.headers["Location"] = f"/api/v1/users/{record.id}"
-    return user_document(record)
+    return _shown(record, response)
 
 
 @router.get("/users/{user}", response_model=UserShown)
-def getuser_document(space: Space, user: str) -> dict[str, Any]:
+def get_user(space: Space, user: str, response: Response) -> dict[str, Any]:
     """The user of that id or name."""
-    return user_document(accounts.get(space, user))
+    return _shown(accounts.get(space, user), response)
 
 
 @router.patch("/users/{user}", response_model=UserShown)
-def changeuser_document(space: Space, user: str, given: UserChange) -> dict[str, Any]:
-    """Another role, scope, state or password."""
-    record = accounts.get(space, user)
-    if given.role is not None or given.vcenters is not None:
-        role = given.role or Role(record.role)
-        accounts.set_role(space, record.id, role, given.vcenters)
-    if given.disabled is not None:
-        accounts.set_disabled(space, record.id, disabled=given.disabled)
-    if given.password is not None:
-        accounts.set_password(space, record.id, given.password)
-    return user_document(accounts.get(space, record.id))
+def change_user(
+    space: Space, user: str, given: UserPatch, response: Response, if_match: IfMatch = ""
+) -> dict[str, Any]:
+    """Another role, scope, state or password: all that is given, or nothing."""
+    wanted = UserChange(given.role, given.vcenters, given.disabled, given.password)
+    condition = etags.unless_changed(if_match, etag_of)
+    return _shown(accounts.change(space, user, wanted, condition), response)
 
 
 @router.delete("/users/{user}", status_code=204)
-def deleteuser_document(space: Space, user: str) -> None:
+def delete_user(space: Space, user: str, if_match: IfMatch = "") -> None:
     """The user, its sessions and its keys."""
-    accounts.remove(space, user)
+    accounts.remove(space, user, etags.unless_changed(if_match, etag_of, needed=False))
 
 
 @router.get("/api-keys", response_model=Page[KeyShown])
-def list_keys(space: Space) -> dict[str, Any]:
+def list_keys(space: Space, paging: Pages) -> dict[str, Any]:
     """The newest first."""
-    return {"items": [api_key_document(record) for record in api_keys.listing(space)], "next_cursor": None}
+    found = api_keys.listing(space)
+    return paging.slice(found, lambda record: record.id, api_key_document, newest_first=True)
 
 
 @router.post("/api-keys", status_code=201, response_model=KeyMade)
-def create_key(space: Space, given: KeyGiven) -> dict[str, Any]:
+def create_key(space: Space, given: KeyGiven, response: Response) -> dict[str, Any]:
     """A key for a script; it is shown this once."""
-    expires = given.expires.astimezone() if given.expires else None
-    record, key = api_keys.create(space, NewApiKey(given.name, given.role, expires, tuple(given.vcenters)))
+    new = NewApiKey(given.name, given.role, given.expires, tuple(given.vcenters))
+    record, key = api_keys.create(space, new)
+    response.headers["Location"] = f"/api/v1/api-keys/{record.id}"
     return api_key_document(record) | {"key": key}
+
+
+@router.get("/api-keys/{key_id}", response_model=KeyShown)
+def get_key(space: Space, key_id: str) -> dict[str, Any]:
+    """The key of that id, without what opens."""
+    return api_key_document(api_keys.get(space, key_id))
 
 
 @router.delete("/api-keys/{key_id}", status_code=204)

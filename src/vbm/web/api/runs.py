@@ -1,4 +1,4 @@
-"""``/runs``: one backup, restore or verification of one VM each, live while it goes."""
+"""``/runs``: what workers have done and are doing, live while it goes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from vbm.catalog.runs import ENDED, RunFilter
 from vbm.security.roles import Permission
-from vbm.services import jobs, runs
+from vbm.services import jobs, repositories, runs, vcenters
 from vbm.services.documents import run_document, when
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
-from vbm.web.api.paging import Cursor, Limit, after, page
+from vbm.web.api.moments import Moment
+from vbm.web.api.paging import LongPages, Pages
 from vbm.web.api.schemas import LogLineShown, Page, RunShown
 from vbm.web.state import Space, state_of
 
 router = APIRouter(prefix="/runs", tags=["runs"])
-Kind = Literal["backup", "restore", "verify"]
+Kind = Literal["backup", "restore", "verify", "check", "gc"]
 State = Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
 _LOOK_SECONDS: Final = 1.0
 
@@ -29,13 +30,17 @@ _LOOK_SECONDS: Final = 1.0
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[RunShown])
 def list_runs(
     space: Space,
+    paging: Pages,
     *,
-    limit: Limit = 100,
-    cursor: Cursor = "",
     state: Annotated[list[State] | None, Query()] = None,
     kind: Annotated[list[Kind] | None, Query()] = None,
     job: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
     vm: Annotated[str, Query(max_length=400, description="Name or instance UUID.")] = "",
+    vcenter: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    repository: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    execution: Annotated[str, Query(max_length=40, description="Of that time that a job was run.")] = "",
+    since: Annotated[Moment | None, Query(description="Asked for then or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Asked for before then.")] = None,
 ) -> dict[str, Any]:
     """The newest first."""
     wanted = RunFilter(
@@ -43,11 +48,16 @@ def list_runs(
         kinds=kind or (),
         job_id=jobs.get(space, job).id if job else "",
         vm=vm,
-        before=after(cursor) if cursor else "",
-        limit=limit + 1,
+        vcenters=(vcenters.seen(space, vcenter).id,) if vcenter else (),
+        repository_id=repositories.get(space, repository).id if repository else "",
+        execution_id=execution,
+        since=since,
+        until=until,
+        before=paging.after,
+        limit=paging.limit + 1,
     )
     found = runs.visible(space, wanted)
-    return page(found, limit, lambda record: record.id, lambda record: run_document(record, space.clock))
+    return paging.page(found, lambda record: record.id, lambda record: run_document(record, space.clock))
 
 
 @router.get("/{run}", dependencies=[needs(Permission.SEE)], response_model=RunShown)
@@ -65,13 +75,12 @@ def cancel_run(space: Space, run: str) -> dict[str, Any]:
 
 
 @router.get("/{run}/log", dependencies=[needs(Permission.OPERATE)], response_model=Page[LogLineShown])
-def run_log(space: Space, run: str, limit: Limit = 1000, cursor: Cursor = "") -> dict[str, Any]:
+def run_log(space: Space, run: str, paging: LongPages) -> dict[str, Any]:
     """What it told, the oldest first."""
     record = runs.get(space, run)
-    lines = runs.logs(space, record.id, after=_number(after(cursor)) if cursor else 0)[: limit + 1]
-    return page(
+    lines = runs.logs(space, record.id, after=paging.number)[: paging.limit + 1]
+    return paging.page(
         lines,
-        limit,
         lambda line: line[0],
         lambda line: {
             "number": line[0],

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Item = TypeVar("Item")
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Secret = Annotated[str, Field(max_length=4096, json_schema_extra={"writeOnly": True, "format": "password"})]
 
@@ -93,6 +94,7 @@ class JobGiven(Given):
     deadline_seconds: Count = 0
     priority: Count = 100
     notifications: list[NoticeGiven] = []
+    verify: Literal["none", "quick", "full"] = "none"
     snapshot_timeout_seconds: Annotated[int, Field(ge=1, le=2**31)] = 14400
 
 
@@ -115,13 +117,12 @@ class JobChange(Given):
     deadline_seconds: Count | None = None
     priority: Count | None = None
     notifications: list[NoticeGiven] | None = None
+    verify: Literal["none", "quick", "full"] | None = None
     snapshot_timeout_seconds: Annotated[int, Field(ge=1, le=2**31)] | None = None
 
 
 class JobShown(BaseModel):
     """A job: the document it was given, and how it stands."""
-
-    model_config = ConfigDict(extra="allow")
 
     id: str
     name: str
@@ -131,10 +132,28 @@ class JobShown(BaseModel):
     selection: dict[str, Any]
     schedule: dict[str, Any]
     retention: dict[str, Any]
-    next_run: str | None
-    last_started: str | None
-    last_success: str | None
+    mode: Literal["auto", "full"]
+    active_full_every: int
+    quiesce: bool
+    excluded_disks: list[int]
+    limits: dict[str, int]
+    retries: dict[str, int]
+    deadline_seconds: int
+    priority: int
+    verify: Literal["none", "quick", "full"]
+    notifications: list[dict[str, Any]]
+    snapshot_timeout_seconds: int
+    created: Time
+    updated: Time
+    next_run: Time | None
+    last_started: Time | None
+    last_success: Time | None
     last_state: str | None
+    unmatched: Annotated[list[str], Field(description="Rules that no VM answered to when it ran last.")]
+
+
+class JobWithSlots(JobShown):
+    upcoming: Annotated[list[Time], Field(description="The next times at which it runs.")]
 
 
 class Failure(BaseModel):
@@ -143,29 +162,44 @@ class Failure(BaseModel):
     hint: str
 
 
-class RunShown(BaseModel):
-    """One backup, restore or verification of one VM."""
+class DiskDone(BaseModel):
+    key: int
+    label: str
+    bytes_total: int
+    bytes_done: int
 
-    model_config = ConfigDict(extra="allow")
+
+class RunShown(BaseModel):
+    """One backup, restore or verification of one VM, or a check or garbage collection of a repository."""
 
     id: str
-    kind: Literal["backup", "restore", "verify"]
+    kind: Literal["backup", "restore", "verify", "check", "gc"]
     job_id: str | None
     job: str | None
-    vm: str
+    execution_id: str
+    vm: Annotated[str, Field(description="Its name; of a check or collection the repository's.")]
+    vm_instance_uuid: str
+    vcenter_id: str | None
+    repository_id: str
     state: Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
     phase: str | None
     bytes_total: int
     bytes_done: int
-    rate: int | None
+    disks: list[DiskDone]
+    rate: Annotated[int | None, Field(description="Bytes a second.")]
     eta_seconds: int | None
-    started: str | None
-    finished: str | None
+    created: Time
+    started: Time | None
+    finished: Time | None
     error: Failure | None
     restore_point_id: str | None
     worker: str | None
     attempts: int
-    snapshot_state: str
+    snapshot_state: Literal["none", "present", "removed", "left"]
+    cancel_requested: bool
+    warnings: list[str]
+    result: dict[str, Any] | None
+    parameters: dict[str, Any] | None
 
 
 class Execution(BaseModel):
@@ -173,7 +207,9 @@ class Execution(BaseModel):
 
     execution_id: str
     job_id: str
-    runs: list[RunShown] = []
+    state: Literal["pending", "started", "failed", "cancelled"]
+    error: str | None
+    runs: list[RunShown]
 
 
 class RunGiven(Given):
@@ -185,6 +221,6 @@ class RunGiven(Given):
 
 class LogLineShown(BaseModel):
     number: int
-    time: str
+    time: Time
     level: str
     message: str

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vbm.clock import rfc3339
 from vbm.security.roles import Permission
 from vbm.services import protected
 from vbm.services.protected import Machine
 from vbm.web.access import needs
-from vbm.web.api.paging import Cursor, Limit, after, page
-from vbm.web.api.schemas import Page
+from vbm.web.api.paging import Pages, by_name
+from vbm.web.api.schemas import Page, Time
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/vms", tags=["vms"])
@@ -32,12 +32,16 @@ class VmShown(BaseModel):
     instance_uuid: str
     moref: str
     vcenter: str
+    datacenter: str
     folder: str
+    host: str
     power_state: str
+    template: bool
     cbt_enabled: bool
+    skip_reason: Annotated[str, Field(description="Why it can't be backed up; empty where it can.")]
     snapshots: int
     protected: bool
-    last_backup: str | None
+    last_backup: Time | None
     restore_points: int
     jobs: list[str]
     disks: list[DiskShown]
@@ -50,9 +54,13 @@ def document(found: Machine) -> dict[str, Any]:
         "instance_uuid": vm.instance_uuid,
         "moref": vm.moref,
         "vcenter": found.vcenter,
+        "datacenter": vm.datacenter,
         "folder": vm.folder,
+        "host": vm.host,
         "power_state": vm.power_state,
+        "template": vm.template,
         "cbt_enabled": vm.cbt_enabled,
+        "skip_reason": vm.skip_reason,
         "snapshots": len(vm.snapshot_names),
         "protected": found.last is not None,
         "last_backup": rfc3339(found.last) if found.last else None,
@@ -74,18 +82,14 @@ def document(found: Machine) -> dict[str, Any]:
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[VmShown])
 def list_vms(
     space: Space,
-    limit: Limit = 100,
-    cursor: Cursor = "",
+    paging: Pages,
     vcenter: Annotated[str, Query(max_length=200)] = "",
     name: Annotated[str, Query(max_length=400, description="A part of it.")] = "",
     protection: Annotated[bool | None, Query(description="Only those with, or without, a backup.")] = None,
 ) -> dict[str, Any]:
     """By name. At most a minute old."""
     found = protected.machines(space, vcenter=vcenter, name=name, protection=protection)
-    if cursor:
-        last = after(cursor)
-        found = found[next((n + 1 for n, m in enumerate(found) if m.vm.instance_uuid == last), len(found)) :]
-    return page(found, limit, lambda machine: machine.vm.instance_uuid, document)
+    return paging.slice(found, lambda one: by_name(one.vm.name, one.vm.instance_uuid), document)
 
 
 @router.get("/{vm}", dependencies=[needs(Permission.SEE)], response_model=VmShown)

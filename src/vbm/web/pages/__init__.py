@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from vbm.web.pages import dashboard, entrance, errors, jobs, marks, more, runs, search
+from vbm.web.pages import api_docs, dashboard, entrance, errors, jobs, marks, more, runs, search
 
 TOPICS: Final[tuple[APIRouter, ...]] = (
     entrance.router,
@@ -17,6 +17,7 @@ TOPICS: Final[tuple[APIRouter, ...]] = (
     jobs.router,
     runs.router,
     search.router,
+    api_docs.router,
     *more.ROUTERS,
 )
 

@@ -38,7 +38,7 @@ _TITLES: Final = {
 def wants_page(request: Request) -> bool:
     """Whether a person looks at the answer."""
     path = request.url.path
-    if path.startswith(("/api/", "/static/", "/metrics", "/healthz", "/readyz")):
+    if path.startswith(("/api/v1", "/static/", "/metrics", "/healthz", "/readyz")):
         return False
     return "text/html" in request.headers.get("accept", "") or is_part(request)
 

@@ -20,7 +20,8 @@ from vbm.services import channels, identity, job_views, jobs, repositories, runs
 from vbm.services.job_views import JobView
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
-from vbm.web.api.jobs import ChangedMeanwhileError, etag_of
+from vbm.web.api.etags import unless_changed
+from vbm.web.api.jobs import etag_of
 from vbm.web.pages import job_form
 from vbm.web.pages.fields import Fields
 from vbm.web.pages.shell import page
@@ -126,11 +127,8 @@ def change(request: Request, space: Space, job: str, fields: Fields) -> Response
     """Only where nobody changed it since the form was opened."""
     record = jobs.get(space, job)
     try:
-        if dict(fields).get("etag") != etag_of(record):
-            raise ChangedMeanwhileError(
-                "the job was changed meanwhile", hint="open the form again and repeat the change"
-            )
-        jobs.update(space, record.id, job_form.document(fields))
+        condition = unless_changed(dict(fields).get("etag") or "none", etag_of)
+        jobs.update(space, record.id, job_form.document(fields), condition)
     except VbmError as error:
         return _form(request, space, job_form.typed(fields), record, error)
     return RedirectResponse(f"/jobs/{record.id}?done=changed", 303)

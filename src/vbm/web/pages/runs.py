@@ -17,6 +17,7 @@ from vbm.services.documents import run_rate
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.pages.shell import page
+from vbm.web.pages.words import KIND_WORDS
 from vbm.web.state import Space
 
 router = APIRouter(prefix="/runs")
@@ -129,7 +130,7 @@ def _log(space: Workspace, record: RunRecord) -> list[Any]:
 
 def sentence(record: RunRecord) -> str:
     """How it stands, in words."""
-    what = {"backup": "backup", "restore": "restore", "verify": "verification"}[record.kind]
+    what = KIND_WORDS[record.kind]
     said = {
         "queued": f"This {what} waits for a worker.",
         "running": f"This {what} is running.",

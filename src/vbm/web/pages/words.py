@@ -56,6 +56,15 @@ _STATES: Final = {
 }
 
 
+KIND_WORDS: Final = {
+    "backup": "backup",
+    "restore": "restore",
+    "verify": "verification",
+    "check": "check of a repository",
+    "gc": "garbage collection",
+}
+
+
 def sentence(text: str) -> str:
     """With a capital and a full stop: errors are written as parts of one."""
     end = "" if text.endswith((".", "!", "?")) else "."
@@ -65,5 +74,5 @@ def sentence(text: str) -> str:
 def extend(environment: Environment) -> None:
     """Give the templates these words."""
     STATES.update(_STATES)
-    environment.globals["NOTICES"] = NOTICES
+    environment.globals |= {"NOTICES": NOTICES, "KIND_WORDS": KIND_WORDS}
     environment.filters["sentence"] = sentence
