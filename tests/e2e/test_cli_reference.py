@@ -10,7 +10,7 @@ from vbm.cli.reference import main, pages
 FOLDER = Path(__file__).resolve().parents[2] / "docs/reference"
 
 
-@pytest.mark.parametrize("name", ["cli.md", "errors.md"])
+@pytest.mark.parametrize("name", ["cli.md", "errors.md", "metrics.md"])
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], "run make docs"
 

@@ -18,6 +18,8 @@ from vbm.catalog import schema
 from vbm.catalog.catalog import METADATA, Catalog
 from vbm.catalog.engine import connect, parse_url
 from vbm.catalog.errors import CatalogError, CatalogVersionError, NameTakenError
+from vbm.catalog.runs import RunRecord, RunRow, insert_runs
+from vbm.catalog.totals import all_totals, count_run
 from vbm.catalog.vcenters import VcenterRecord, all_vcenters, insert_vcenter
 
 pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
@@ -122,6 +124,36 @@ def test_first_starts_of_several_machines_at_once_make_one_schema(url: str) -> N
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_runs_that_end_at_once_on_several_machines_are_all_counted(url: str) -> None:
+    now = datetime(2026, 11, 23, 6, 48, tzinfo=UTC)
+    machines, each = 4, 5
+    with Catalog.open(url) as catalog:
+        with catalog.writing() as session:
+            insert_vcenter(session, vcenter("main"))
+        start = threading.Barrier(machines)
+
+        def end_some(machine: int) -> None:
+            start.wait(10)
+            for number in range(each):
+                run = RunRecord(
+                    f"{machine}-{number}", "", "", "", "u", f"web{machine}", "id-main", "r", (), {}, now,
+                    state="succeeded", started=now, finished=now, result={"bytes_new": 7},
+                )  # fmt: skip
+                with catalog.writing() as session:
+                    insert_runs(session, [run])
+                    count_run(session, session.get_one(RunRow, run.id))
+
+        threads = [threading.Thread(target=end_some, args=(machine,)) for machine in range(machines)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        with catalog.reading() as session:
+            found = all_totals(session)
+    assert [t.succeeded for t in found if t.kind == "backup"] == [each] * machines
+    assert [t.sizes["new"] for t in found if t.kind == "volume"] == [7 * machines * each]
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:

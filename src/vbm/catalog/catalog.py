@@ -25,11 +25,13 @@ from vbm.catalog import (
     jobs,
     preferences,
     repositories,
+    repository_usage,
     restore_points,
     run_log,
     runs,
     schema,
     snapshots,
+    totals,
     users,
     vcenters,
     workers,
@@ -58,6 +60,8 @@ _AGGREGATES: Final = (
     preferences,
     users,
     idempotency,
+    totals,
+    repository_usage,
 )
 
 

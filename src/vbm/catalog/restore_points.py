@@ -50,7 +50,10 @@ class PointRecord:
 
 class PointRow(Base):
     __tablename__ = "restore_points"
-    __table_args__ = (Index("ix_restore_points_vm", "vm_uuid", "id"),)
+    __table_args__ = (
+        Index("ix_restore_points_vm", "vm_uuid", "id"),
+        Index("ix_restore_points_sizes", "repository_id", "vm_name", "size_bytes"),
+    )
 
     repository_id: Mapped[str] = mapped_column(String(40), primary_key=True)
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -205,3 +208,10 @@ def count_points(session: Session, repository_id: str, vcenters: Sequence[str] =
         query = query.where(PointRow.vcenter.in_(vcenters))
     points, vms = session.execute(query).one()
     return int(points), int(vms)
+
+
+def points_held(session: Session) -> list[tuple[str, str, int, int]]:
+    """(the catalog's id of the repository, name of the VM, how many, their logical bytes), from an index alone."""
+    by = (PointRow.repository_id, PointRow.vm_name)
+    query = select(*by, func.count(), func.sum(PointRow.size_bytes)).group_by(*by).order_by(*by)
+    return [(repository, vm, int(n), int(size)) for repository, vm, n, size in session.execute(query)]

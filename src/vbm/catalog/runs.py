@@ -221,6 +221,13 @@ def count_by_state(session: Session, execution_id: str) -> dict[str, int]:
     return {state: int(count) for state, count in session.execute(query.group_by(RunRow.state))}
 
 
+def count_live(session: Session) -> list[tuple[str, str, int]]:
+    """(state, kind, how many) of the queued and running ones."""
+    query = select(RunRow.state, RunRow.kind, func.count()).where(RunRow.state.in_(LIVE))
+    rows = session.execute(query.group_by(RunRow.state, RunRow.kind))
+    return [(state, kind, int(count)) for state, kind, count in rows]
+
+
 def take_run(session: Session, run: RunRecord, worker_id: str, now: datetime) -> int:
     """This worker owns the run now; answers its token. The caller holds the admission lock."""
     token = run.token + 1

@@ -1,4 +1,4 @@
-"""Writes the reference pages of the command line and of the error codes from the code itself.
+"""Writes the reference pages of the command line, the error codes and the metrics from the code itself.
 
 ``python -m vbm.cli.reference DIR`` writes them; with ``--check`` it says which are out of date, exit 1.
 """
@@ -15,8 +15,10 @@ from typing import Any, Final
 import typer
 
 import vbm
+from vbm.catalog.totals import LIMITS
 from vbm.cli.main import app
 from vbm.errors import VbmError
+from vbm.services.metric_names import METRICS
 
 _HEAD: Final = "<!-- Written by `make docs` from the code; edits are lost. -->\n"
 _PLAIN: Final = frozenset({"help", "install_completion", "show_completion"})
@@ -24,7 +26,7 @@ _PLAIN: Final = frozenset({"help", "install_completion", "show_completion"})
 
 def pages() -> dict[str, str]:
     """Every generated page: file name → text."""
-    return {"cli.md": _cli_page(), "errors.md": _errors_page()}
+    return {"cli.md": _cli_page(), "errors.md": _errors_page(), "metrics.md": _metrics_page()}
 
 
 def main(arguments: list[str]) -> int:
@@ -142,6 +144,23 @@ def _errors_page() -> str:
         f"{_HEAD}\n# Errors\n\nThe code stands in brackets after the message, in `--json` documents and in "
         "the API's problems; it stays the same from version to version.\n\n"
         "| Code | Exit code | Meaning | May pass by itself |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _metrics_page() -> str:
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels) or '–'} "
+        f"| {metric.help} | {metric.series} |"
+        for metric in METRICS
+    ]
+    ends = ", ".join(f"`{limit}`" for limit in LIMITS)
+    return (
+        f"{_HEAD}\n# Metrics\n\nWhat `GET /metrics` tells in Prometheus's text format; who may read it and what to "
+        "do with it: [monitoring](../how-to/monitoring.md). Names and labels stay the same from version to version. "
+        "`vm`, `job`, `vcenter`, `repository` and `worker` are names as they are now, `reason` is an "
+        "[error code](errors.md).\n\n"
+        f"Histograms end their buckets at {ends} seconds and `+Inf`.\n\n"
+        "| Metric | Kind | Labels | Meaning | Series |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 

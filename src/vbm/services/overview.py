@@ -9,16 +9,18 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
 from vbm.catalog.jobs import JobRecord
+from vbm.catalog.repositories import RepositoryRecord, all_repositories
+from vbm.catalog.repository_usage import UsageRecord, all_usage
 from vbm.catalog.runs import RunFilter, RunRecord
 from vbm.catalog.snapshots import SnapshotRecord, outstanding
-from vbm.errors import VbmError
-from vbm.objectstore.registry import open_store
 from vbm.security.roles import Permission
-from vbm.services import identity, inventory_cache, jobs, protected, repositories, runs
+from vbm.services import identity, inventory_cache, jobs, protected, runs
 from vbm.services.protected import Machine
 from vbm.services.workspace import Workspace
+from vbm.workflows.maintenance import look_at
 
 _DAY: Final = timedelta(days=1)
+_FORGOTTEN: Final = timedelta(minutes=15)  # no worker is at work
 FULL_PERCENT: Final = 80
 _WORST: Final = ("failed", "cancelled", "warning", "succeeded")
 
@@ -96,20 +98,20 @@ def _still_failed(recent: list[RunRecord]) -> list[RunRecord]:
 
 
 def spaces(workspace: Workspace) -> tuple[Space, ...]:
-    """Every repository's store."""
-    return tuple(_space(r.id, r.name, r.url) for r in repositories.listing(workspace))
+    """Every repository's store as a worker saw it in the last minutes; where none did, as it is now."""
+    now = workspace.clock.now()
+    with workspace.catalog.reading() as session:
+        known, remembered = all_repositories(session), all_usage(session)
+    return tuple(_space(workspace, record, remembered.get(record.id), now) for record in known)
 
 
-def _space(record_id: str, name: str, url: str) -> Space:
-    try:
-        store = open_store(url)
-        try:
-            found = store.space()
-        finally:
-            store.close()
-    except VbmError as error:
-        return Space(record_id, name, url, 0, 0, error.message)
-    return Space(record_id, name, url, found.free_bytes if found else 0, found.total_bytes if found else 0)
+def _space(
+    workspace: Workspace, record: RepositoryRecord, remembered: UsageRecord | None, now: datetime
+) -> Space:
+    if remembered is None or now - remembered.looked > _FORGOTTEN:
+        remembered = look_at(workspace.catalog, record, now)
+    free, total, problem = remembered.free_bytes, remembered.total_bytes, remembered.problem
+    return Space(record.id, record.name, record.url, free, total, problem)
 
 
 @dataclass(frozen=True, slots=True)

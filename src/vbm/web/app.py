@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 import vbm
 from vbm.services.workspace import Workspace
-from vbm.web import access, health, openapi, pages, problems
+from vbm.web import access, health, metrics, openapi, pages, problems
 from vbm.web.api import (
     audit,
     backups,
@@ -44,6 +44,7 @@ def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
     for module in _API:
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(health.router)
+    app.include_router(metrics.router)
     openapi.install(app)
     pages.install(app)
     app.add_middleware(Repeats)

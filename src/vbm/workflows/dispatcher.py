@@ -18,6 +18,7 @@ from vbm.catalog.executions import (
 )
 from vbm.catalog.jobs import JobRecord, advance_schedule, due_jobs, find_job, note_ended, note_started
 from vbm.catalog.runs import LIVE, RunFilter, RunRecord, insert_runs, list_runs
+from vbm.catalog.totals import count_no_run, keep_selected
 from vbm.clock import rfc3339
 from vbm.errors import InputError, VbmError
 from vbm.ids import new_id
@@ -137,6 +138,7 @@ def _later(doors: Doors, record: ExecutionRecord, job: JobRecord, error: VbmErro
         if end_execution(session, record.id, "failed", error.message):
             note_started(session, job.id, record.created, job.unmatched)
             note_ended(session, job.id, "failed", now)
+            count_no_run(session, job.id, job.vcenter_id, error.code, now)
             event = Event(
                 kind=EventKind.FAILURE,
                 message=f"The job {job.name} could not begin: {error.message}",
@@ -176,6 +178,8 @@ def _queue(doors: Doors, record: ExecutionRecord, job: JobRecord, found: Resolve
         ]
         insert_runs(session, runs)
         note_started(session, job.id, now, found.unmatched)
+        if not record.vms:
+            keep_selected(session, job.id, job.vcenter_id, {vm.name for vm in found.vms})
         new = [rule for rule in found.unmatched if rule not in job.unmatched]
         if new:
             emit(session, _unmatched(job, new, now), job.document)

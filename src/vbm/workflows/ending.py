@@ -1,4 +1,4 @@
-"""How a run ends: its state, the job's last result and the messages about it, all in one transaction."""
+"""How a run ends: its state, the job's last result, the totals and the messages about it, in one transaction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from vbm.catalog.jobs import note_ended
 from vbm.catalog.runs import ENDED, RunRow, change_run
+from vbm.catalog.totals import count_run
 from vbm.notifications.events import Event, EventKind
 from vbm.units import format_duration, format_size
 from vbm.workflows.live import LiveRun
@@ -49,6 +50,7 @@ def finish(live: LiveRun, outcome: Document) -> Document:
         change_run(session, live.run.id, live.token, values)
         if live.run.job_id:
             note_ended(session, live.run.job_id, state, now)
+        count_run(session, row)
         if state in _EVENTS:
             emit(session, _event(row, state, error, warnings), live.run.document)
     return {"state": state}

@@ -14,8 +14,10 @@ from typing import Final
 
 import vbm
 from vbm.catalog.preferences import preferences
+from vbm.catalog.repository_usage import forget_usage
 from vbm.catalog.run_log import prune_lines
-from vbm.catalog.runs import RunRecord, change_run, hand_back, live_runs, prune_runs, take_run
+from vbm.catalog.runs import RunRecord, RunRow, change_run, hand_back, live_runs, prune_runs, take_run
+from vbm.catalog.totals import count_run, forget_totals
 from vbm.catalog.workers import (
     WorkerRecord,
     admission_lock,
@@ -184,6 +186,8 @@ class Worker:
             kept = timedelta(days=preferences(session).keep_runs_days)
             prune_lines(session, now - kept)
             prune_runs(session, now - kept)
+            forget_totals(session, now - kept)
+            forget_usage(session)
             forget_workers(session, database_time(session) - 7 * 86400)
 
     # -- runs
@@ -244,7 +248,8 @@ class Worker:
             "error_hint": "what it has made in vSphere is being removed; look for what ends the worker",
         }
         with self._doors.catalog.writing() as session:
-            change_run(session, run.id, token, values)
+            if change_run(session, run.id, token, values):
+                count_run(session, session.get_one(RunRow, run.id))
 
     # -- end
 
