@@ -180,6 +180,25 @@ def test_a_backup_that_began_before_a_pass_keeps_what_it_relies_on(store: Store)
     store.check()
 
 
+def test_a_chunk_is_rescued_from_a_condemned_pack_though_its_other_pack_is_gone(store: Store) -> None:
+    store.backup("one", [1, 2])
+    store.drop("one")
+    store.collect()  # condemns the first copy
+    store.reopen()
+    store.backup("two", [1, 3])
+    store.drop("two")
+    store.clock.advance(25 * 3600)
+    store.reopen()
+    with store.repo.writer(owner="slow") as writer:
+        draft = store.fill(writer, "three", [1, 4])  # relies on the second copy
+        beside = Repository.open(LocalStore(store.path), NoKey(), clock=store.clock)
+        execute_gc(beside, plan_gc(beside))  # deletes the first, condemns the second
+        assert len(read_condemned(store.repo.store, store.repo.envelope)) == 1
+        writer.commit(draft)
+    store.disks["three"] = [1, 4]
+    store.check()
+
+
 def test_packs_of_a_running_backup_are_left_alone(store: Store) -> None:
     with store.repo.writer(owner="running") as writer:
         draft = store.fill(writer, "running", [1, 2])

@@ -219,16 +219,24 @@ class Writer:
 
     def _settle(self) -> None:
         """Rescue what is condemned by now, then hold every chunk of every map against the packs that are there."""
-        if self._reliance.look_for_condemned():
-            chunks = ChunkReader(self._parts.store, self._parts.envelope, self._parts.index)
-            for _, builder in self._disks:
-                for _, chunk in self._reliance.unusable_of(builder):
-                    with suppress(DamagedError):  # it is missed below, where the disk is named
-                        self._put(chunk, chunks.read(chunk))
-            self.checkpoint()
+        doubtful = self._reliance.look_for_condemned()
         self._reliance.look_for_packs()
+        if doubtful and self._rescue():
+            self._reliance.look_for_packs()
         for disk, builder in self._disks:
             self._reliance.require(builder, disk.label or disk.path)
+
+    def _rescue(self) -> bool:
+        """Store again what the maps name and only condemned packs hold; whether anything was."""
+        chunks = ChunkReader(self._parts.store, self._parts.envelope, self._parts.index)
+        rescued = False
+        for _, builder in self._disks:
+            for _, chunk in self._reliance.unusable_of(builder):
+                with suppress(DamagedError):  # it is missed below, where the disk is named
+                    self._put(chunk, chunks.read(chunk))
+                    rescued = True
+        self.checkpoint()
+        return rescued
 
     def _write_file(self, prefix: str, path: str, data: bytes) -> FileEntry:
         key = f"{prefix}files/{path}"
