@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Index, Integer, String, Text, delete, select
+from sqlalchemy import Index, Integer, String, Text, delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -41,6 +41,12 @@ def log_lines(session: Session, run_id: str, *, after: int = 0) -> list[tuple[in
     """(number, line) after that number, the oldest first."""
     query = select(RunLogRow).where(RunLogRow.run_id == run_id, RunLogRow.id > after).order_by(RunLogRow.id)
     return [(row.id, LogLine(row.time, row.level, row.message)) for row in session.scalars(query)]
+
+
+def last_lines(session: Session, run_ids: Collection[str]) -> dict[str, int]:
+    """By run: the number of the last line that it told."""
+    query = select(RunLogRow.run_id, func.max(RunLogRow.id)).where(RunLogRow.run_id.in_(run_ids))
+    return {run_id: int(number) for run_id, number in session.execute(query.group_by(RunLogRow.run_id))}
 
 
 def prune_lines(session: Session, before: datetime) -> None:

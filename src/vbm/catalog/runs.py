@@ -8,7 +8,7 @@ dead can find out that it no longer owns it. Ids sort by time; lists page by the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -226,6 +226,27 @@ def count_live(session: Session) -> list[tuple[str, str, int]]:
     query = select(RunRow.state, RunRow.kind, func.count()).where(RunRow.state.in_(LIVE))
     rows = session.execute(query.group_by(RunRow.state, RunRow.kind))
     return [(state, kind, int(count)) for state, kind, count in rows]
+
+
+def run_marks(session: Session, run_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """By run: what changes whenever its row does in a way that people are shown; no document is read."""
+    columns = (
+        RunRow.state,
+        RunRow.phase,
+        RunRow.bytes_total,
+        RunRow.bytes_done,
+        RunRow.started,
+        RunRow.reading_since,
+        RunRow.attempts,
+        RunRow.worker_id,
+        RunRow.token,
+        RunRow.cancel_requested_at,
+        RunRow.error_code,
+        RunRow.restore_point_id,
+        RunRow.snapshot_state,
+    )
+    rows = session.execute(select(RunRow.id, *columns).where(RunRow.id.in_(run_ids)))
+    return {run_id: tuple(values) for run_id, *values in rows}
 
 
 def take_run(session: Session, run: RunRecord, worker_id: str, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -9,7 +10,7 @@ from datetime import datetime
 from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.executions import ExecutionRecord, find_execution
 from vbm.catalog.jobs import find_job, note_ended
-from vbm.catalog.run_log import LogLine, log_lines
+from vbm.catalog.run_log import LogLine, last_lines, log_lines
 from vbm.catalog.runs import (
     ENDED,
     LIVE,
@@ -20,6 +21,7 @@ from vbm.catalog.runs import (
     request_cancel,
     run_by_id,
     run_ends,
+    run_marks,
 )
 from vbm.errors import NotAllowedError
 from vbm.security.roles import Permission
@@ -106,6 +108,13 @@ def logs(workspace: Workspace, run_id: str, *, after: int = 0) -> list[tuple[int
     """(number, line), the oldest first."""
     with workspace.catalog.reading() as session:
         return log_lines(session, run_id, after=after)
+
+
+def marks(workspace: Workspace, run_ids: Collection[str]) -> dict[str, Hashable]:
+    """By run: what is another value after each change that people are shown. For who may see those runs."""
+    with workspace.catalog.reading() as session:
+        lines = last_lines(session, run_ids)
+        return {run_id: (mark, lines.get(run_id)) for run_id, mark in run_marks(session, run_ids).items()}
 
 
 def job_id_of(workspace: Workspace, name: str) -> str:

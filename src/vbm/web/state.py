@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from vbm.services.sign_in import Throttle
 from vbm.services.workspace import Workspace
+from vbm.web.feed import Feed
 from vbm.web.metrics_text import Scrapes
 from vbm.web.options import WebOptions
 
@@ -19,6 +20,7 @@ class WebState:
     workspace: Workspace
     options: WebOptions
     throttle: Throttle = field(default_factory=Throttle)
+    feed: Feed = field(default_factory=Feed)
     scrapes: Scrapes = field(default_factory=Scrapes)
     stopping: threading.Event = field(default_factory=threading.Event)  # live streams end when it is set
 

@@ -19,12 +19,13 @@ from vbm.web.access import needs
 from vbm.web.api.moments import Moment
 from vbm.web.api.paging import LongPages, Pages
 from vbm.web.api.schemas import LogLineShown, Page, RunShown
+from vbm.web.feed import LOOK_SECONDS
 from vbm.web.state import Space, state_of
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 Kind = Literal["backup", "restore", "verify", "check", "gc"]
 State = Literal["queued", "running", "succeeded", "warning", "failed", "cancelled"]
-_LOOK_SECONDS: Final = 1.0
+_LOOK_ANYWAY: Final = 20  # rounds
 
 
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[RunShown])
@@ -118,19 +119,24 @@ async def run_events(
     record = await run_in_threadpool(runs.get, space, run)
     last = _number(last_event_id)
     shown: dict[str, Any] | None = None
-    stopping = state_of(request).stopping
-    while not stopping.is_set() and not await request.is_disconnected():
-        document, lines, ended = await run_in_threadpool(_look, space, record.id, last)
-        for number, line in lines:
-            last = number
-            yield ServerSentEvent(data=line, event="log", id=str(number))
-        if document != shown:
-            shown = document
-            yield ServerSentEvent(data=document, event="run", id=str(last))
-        if ended and not lines:
-            yield ServerSentEvent(data={}, event="end", id=str(last))
-            return
-        await asyncio.sleep(_LOOK_SECONDS)
+    state, seen, rounds = state_of(request), None, 0
+    with state.feed.watching(record.id):
+        while not state.stopping.is_set() and not await request.is_disconnected():
+            mark = await state.feed.mark(space, record.id)
+            rounds += 1
+            if mark is None or mark != seen or rounds % _LOOK_ANYWAY == 0:  # time passes in a document too
+                document, lines, ended = await run_in_threadpool(_look, space, record.id, last)
+                seen = None if ended else mark  # one more look, for its last lines
+                for number, line in lines:
+                    last = number
+                    yield ServerSentEvent(data=line, event="log", id=str(number))
+                if document != shown:
+                    shown = document
+                    yield ServerSentEvent(data=document, event="run", id=str(last))
+                if ended and not lines:
+                    yield ServerSentEvent(data={}, event="end", id=str(last))
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _look(
