@@ -30,7 +30,12 @@ router = APIRouter(
 
 
 ChannelUrl = Annotated[
-    str, Field(min_length=1, max_length=2000, json_schema_extra={"writeOnly": True, "format": "password"})
+    str,
+    Field(
+        max_length=2000,
+        pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s]+$",
+        json_schema_extra={"writeOnly": True, "format": "password"},
+    ),
 ]
 
 

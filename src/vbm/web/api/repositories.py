@@ -27,11 +27,16 @@ from vbm.web.state import Space
 router = APIRouter(prefix="/repositories", tags=["repositories"])
 
 
+Url = Annotated[
+    str, Field(max_length=1000, pattern=r"^[a-z][a-z0-9]*://[^\s]+$", examples=["file:///backup/store"])
+]
+
+
 class RepositoryGiven(Given):
     """A new repository, or with `existing` one that is there already. Without `passphrase` it is not encrypted."""
 
     name: Name
-    url: Annotated[str, Field(min_length=1, max_length=1000, examples=["file:///backup/store"])]
+    url: Url
     passphrase: Secret | None = None
     encryption: bool = True
     existing: bool = False
@@ -50,7 +55,7 @@ class RepositoryPatch(Given):
     """``url``: where the same repository lies now. ``passphrase``: one that opens it. Both are tried first."""
 
     name: Name | None = None
-    url: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    url: Url | None = None
     passphrase: Secret | None = None
 
 
