@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vbm.catalog.jobs import JobRecord
-from vbm.catalog.runs import ENDED, RunRecord
-from vbm.cli import job_fields, job_preview, output
+from vbm.cli import job_fields, job_preview, output, site
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.job_options import (
@@ -44,11 +43,13 @@ from vbm.cli.options import DryRun, Json, Utc, Yes
 from vbm.cli.output import Column
 from vbm.cli.run import show_runs
 from vbm.cli.signals import cancellable
+from vbm.cli.site import Document
 from vbm.clock import rfc3339
-from vbm.errors import InputError, VbmError
+from vbm.errors import InputError
+from vbm.policy.job import FIELDS, Job
 from vbm.policy.words import retention_words, schedule_words, selection_words
-from vbm.services import jobs, repositories, runs, vcenters
-from vbm.services.documents import job_document, run_document
+from vbm.services import jobs, repositories, vcenters
+from vbm.services.documents import job_document
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration
 
@@ -163,11 +164,11 @@ def update(
 @app.command("list", epilog=examples("vbm job list", "vbm job list --json"))
 def list_(as_json: Json = False, utc: Utc = False) -> None:
     """List jobs: what they protect, when they run next, how they ended last."""
-    with Workspace.from_environment() as workspace:
-        known = jobs.listing(workspace)
-        names = _names(workspace)
+    with site.opened() as here:
+        known = here.jobs()
+        names = here.names() if known and not as_json else {}
     if as_json:
-        output.document([_json(record) for record in known])
+        output.document([_json(document) for document in known])
     elif not known:
         output.say("No job is known yet. Create one:")
         output.say("  vbm job create nightly --vm 'web*' --cron '0 3 * * *' --keep-days 14", style="cyan")
@@ -184,14 +185,16 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
             columns,
             [
                 (
-                    record.name,
-                    selection_words(record.job.selection),
-                    names.get(record.repository_id, "removed"),
-                    _schedule(record),
-                    output.when(record.next_run, utc=utc, seconds=False) if record.next_run else "–",
-                    record.last_state or "–",
+                    document["name"],
+                    selection_words(_job(document).selection),
+                    names.get(document["repository_id"], "removed"),
+                    _schedule(document),
+                    output.stamp(document["next_run"], utc=utc, seconds=False)
+                    if document["next_run"]
+                    else "–",
+                    document["last_state"] or "–",
                 )
-                for record in known
+                for document in known
             ],
         )
 
@@ -199,31 +202,30 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
 @app.command("show", epilog=examples("vbm job show nightly", "vbm job show nightly --json"))
 def show(name: Name, as_json: Json = False, utc: Utc = False) -> None:
     """Show one job: everything that is set, and the next times at which it runs."""
-    with Workspace.from_environment() as workspace:
-        record = jobs.get(workspace, name)
-        upcoming = jobs.upcoming(record, workspace.clock.now())
-        names = _names(workspace)
+    with site.opened() as here:
+        document = here.job(name)
+        names = {} if as_json else here.names()
     if as_json:
-        output.document(_json(record) | {"upcoming": [rfc3339(slot) for slot in upcoming]})
+        output.document(_json(document))
         return
-    document = record.document
-    limits, retries = document["limits"], document["retries"]
+    job, limits, retries = _job(document), document["limits"], document["retries"]
+    upcoming = [output.stamp(slot, utc=utc, seconds=False) for slot in document["upcoming"]]
     output.facts(
         [
-            ("Job", record.name),
-            ("Id", record.id),
-            ("Protects", selection_words(record.job.selection)),
-            ("vCenter", names.get(record.vcenter_id, "removed")),
-            ("Repository", names.get(record.repository_id, "removed")),
-            ("Schedule", _schedule(record)),
-            ("Next runs", ", ".join(output.when(s, utc=utc, seconds=False) for s in upcoming) or "none"),
+            ("Job", document["name"]),
+            ("Id", document["id"]),
+            ("Protects", selection_words(job.selection)),
+            ("vCenter", names.get(document["vcenter_id"], "removed")),
+            ("Repository", names.get(document["repository_id"], "removed")),
+            ("Schedule", _schedule(document)),
+            ("Next runs", ", ".join(upcoming) or "none"),
             ("Window", document["schedule"]["window"] or "any time"),
-            ("Retention", retention_words(record.job.rules)),
+            ("Retention", retention_words(job.rules)),
             ("Mode", document["mode"]),
             ("VMs at once", limits["parallel_vms"] or "no limit of its own"),
             ("Attempts", f"{retries['attempts']}, {format_duration(retries['wait_seconds'])} apart"),
             ("Snapshot time-out", format_duration(document["snapshot_timeout_seconds"])),
-            ("Last result", record.last_state or "none yet"),
+            ("Last result", document["last_state"] or "none yet"),
         ]
     )
 
@@ -274,17 +276,20 @@ def run(
     """Run a job now. A worker does it: this command returns at once unless told to wait."""
     if mode not in {None, "auto", "full"}:
         raise InputError(f"--mode is {mode!r}", hint="use auto or full")
-    with Workspace.from_environment() as workspace:
-        record, execution = jobs.run_now(workspace, name, vms=vm or (), mode=mode or "")
-        found = _waited(workspace, execution) if wait else []
+    with site.opened() as here:
+        execution = here.run_job(name, vm or (), mode or "")
+        found: list[Document] = []
+        if wait:
+            with cancellable("only the waiting ends; the runs go on") as cancel:
+                found = here.wait_for_job(execution, cancel)
     if as_json:
-        output.document({"execution_id": execution, "runs": [run_document(r) for r in found]})
+        output.document({"execution_id": execution["execution_id"], "runs": found})
     elif wait:
         show_runs(found, utc=False)
     else:
-        output.result(f"{record.name} will be run by the next free worker.")
+        output.result(f"{output.clean(execution['job'])} will be run by the next free worker.")
         output.say("See how it goes: vbm run list", style="dim")
-    if any(r.state == "failed" for r in found):
+    if any(run["state"] == "failed" for run in found):
         raise typer.Exit(1)
 
 
@@ -336,14 +341,18 @@ def retention(name: Name, dry_run: DryRun = False, as_json: Json = False, utc: U
 app.command("preview", epilog=job_preview.EXAMPLES)(job_preview.preview)
 
 
-def _json(record: JobRecord) -> dict[str, Any]:
+def _json(document: Document) -> Document:
     """``job`` alone is what ``--from-file`` takes."""
-    return job_document(record) | {"job": record.document}
+    return document | {"job": {name: document[name] for name in FIELDS}}
+
+
+def _job(document: Document) -> Job:
+    return Job.from_document({name: document[name] for name in FIELDS})
 
 
 def _show_changed(record: JobRecord, done: str, *, as_json: bool) -> None:
     if as_json:
-        output.document(_json(record))
+        output.document(_json(job_document(record)))
         return
     output.result(f"{done} {record.name}: {selection_words(record.job.selection)}.")
     if record.next_run:
@@ -352,22 +361,7 @@ def _show_changed(record: JobRecord, done: str, *, as_json: bool) -> None:
         output.say("It has no schedule or is disabled: vbm job run " + record.name, style="dim")
 
 
-def _names(workspace: Workspace) -> dict[str, str]:
-    names = {vcenter.id: vcenter.name for vcenter in vcenters.listing(workspace)}
-    return names | {repository.id: repository.name for repository in repositories.listing(workspace)}
-
-
-def _schedule(record: JobRecord) -> str:
-    words = schedule_words(record.job.schedule)
-    return words if record.enabled or record.job.schedule is None else f"{words} (disabled)"
-
-
-def _waited(workspace: Workspace, execution: str) -> list[RunRecord]:
-    with cancellable("only the waiting ends; the runs go on") as cancel:
-        while True:
-            record, found = runs.of_execution(workspace, execution)
-            if record is not None and record.state == "failed":
-                raise VbmError(record.error or "the job could not begin")
-            if record is not None and record.state == "started" and all(r.state in ENDED for r in found):
-                return found
-            cancel.wait(0.5)
+def _schedule(document: Document) -> str:
+    schedule = _job(document).schedule
+    words = schedule_words(schedule)
+    return words if document["enabled"] or schedule is None else f"{words} (disabled)"

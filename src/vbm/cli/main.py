@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import vbm
 from vbm.allocator import keep_buffers
-from vbm.cli import failures, logs
+from vbm.cli import failures, logs, site
 from vbm.cli.groups import without_types
 from vbm.errors import VbmError
 
@@ -78,6 +78,7 @@ class _Root(TyperGroup):
             return _stub(cmd_name, lazy)
         command = typer.main.get_command(importlib.import_module(f"vbm.cli.{lazy.module}").app)
         command.name = cmd_name
+        site.local_only(command, cmd_name)
         without_types(command, ctx)
         return command
 
@@ -145,6 +146,16 @@ def root(
             help="Say more on standard error; twice for everything.",
         ),
     ] = 0,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="VBM_SERVER",
+            show_envvar=False,
+            show_default=False,
+            help="Work at this server by its API, with the key in VBM_API_KEY; VBM_SERVER says the same.",
+        ),
+    ] = "",
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
@@ -155,6 +166,7 @@ def root(
     4 not allowed, 5 data damaged, 130 cancelled.
     """
     logs.configure(verbose)
+    site.work_at(server)
 
 
 def run() -> None:

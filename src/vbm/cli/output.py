@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vbm.clock import Clock, SystemClock
+from vbm.clock import Clock, SystemClock, parse_rfc3339
 from vbm.units import format_duration
 
 _PIPED_WIDTH: Final = 240  # a pipe has no width: nothing is cut or folded
@@ -114,6 +114,11 @@ def when(moment: datetime, *, utc: bool, seconds: bool = True) -> str:
     """A time for people: in this machine's zone, or in UTC and saying so."""
     form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
     return moment.astimezone(UTC).strftime(f"{form}Z") if utc else moment.astimezone().strftime(form)
+
+
+def stamp(text: str, *, utc: bool, seconds: bool = True) -> str:
+    """``when`` of an RFC 3339 text."""
+    return when(parse_rfc3339(text), utc=utc, seconds=seconds)
 
 
 def ago(moment: datetime, clock: Clock | None = None) -> str:

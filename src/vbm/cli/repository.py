@@ -171,7 +171,7 @@ def check(
         progress.shown(progress.VERIFY_PHASES) as listener,
     ):
         result = verify.everything(workspace, where, listener, cancel, read_data=read_data)
-    verdicts.show(result, as_json=as_json)
+    verdicts.show(result.to_document(), as_json=as_json)
 
 
 app.command("keys", epilog=repository_keys.EXAMPLES)(repository_keys.keys)

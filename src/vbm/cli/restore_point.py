@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
-from vbm.cli import access, output, progress, verdicts
+from vbm.cli import access, output, progress, site, verdicts
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples, group
 from vbm.cli.options import (
@@ -23,17 +23,18 @@ from vbm.cli.options import (
 )
 from vbm.cli.output import Column
 from vbm.cli.signals import cancellable
-from vbm.clock import rfc3339
+from vbm.cli.site import Document
 from vbm.errors import VbmError
 from vbm.repository.manifest import Manifest
 from vbm.repository.prune import execute_prune
 from vbm.services import restore_points, trail_by_hand, upkeep
-from vbm.services import verify as verification
-from vbm.services.documents import verified_document
-from vbm.services.restore_points import Listed
 from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 
+_FIELDS: Final = (
+    *("id", "vm_name", "vm_instance_uuid", "vcenter", "repository", "started", "finished", "read_mode"),
+    *("consistency", "size_bytes", "new_bytes", "verified", "pinned"),
+)
 app = group("List, show, verify, pin and delete restore points.")
 
 
@@ -59,9 +60,8 @@ def list_(
 ) -> None:
     """List restore points, newest last. Each is complete in itself, whatever its neighbours' fate."""
     where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
-    with Workspace.from_environment() as workspace:
-        found = list(restore_points.listing(workspace, where, vm, _unreachable))
-    found.sort(key=lambda p: (p.manifest.started, p.manifest.restore_point_id))
+    with site.opened(where) as here:
+        found = sorted(here.points(where, vm, _unreachable), key=lambda p: (p["started"], p["id"]))
     if as_json:
         output.document([_json(p) for p in found])
     elif not found:
@@ -85,15 +85,12 @@ def show(
 ) -> None:
     """Show one restore point: its VM, disks and files. With --json the manifest as stored."""
     where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
-    with (
-        Workspace.from_environment() as workspace,
-        restore_points.found(workspace, where, restore_point) as found,
-    ):
-        manifest = found.manifest
+    with site.opened(where) as here:
+        label, manifest = here.manifest(where, restore_point)
     if as_json:
         output.document(manifest.to_document())
     else:
-        _show_one(found.label, manifest, utc=utc)
+        _show_one(label, manifest, utc=utc)
 
 
 @app.command(
@@ -119,12 +116,11 @@ def verify(
     """Read a restore point back and check every chunk against its hash. Exit code 5 where it is damaged."""
     where = access.where(repository, repository_url, passphrase_env, key_file, recovery_key_env)
     with (
-        Workspace.from_environment() as workspace,
+        site.opened(where) as here,
         cancellable("the verification is ending") as cancel,
-        restore_points.found(workspace, where, restore_point) as found,
         progress.shown(progress.VERIFY_PHASES) as listener,
     ):
-        result = verification.point(workspace, where, found, listener, cancel, read_data=not quick)
+        result = here.verify(where, restore_point, read_data=not quick, progress=listener, cancel=cancel)
     verdicts.show(result, as_json=as_json)
 
 
@@ -223,8 +219,8 @@ def _unreachable(name: str, error: VbmError) -> None:
     output.say(f"Warning: repository {name}: {error.message}", style="yellow")
 
 
-def _show(found: list[Listed], *, utc: bool) -> None:
-    several = len({p.repository for p in found}) > 1
+def _show(found: list[Document], *, utc: bool) -> None:
+    several = len({p["repository"] for p in found}) > 1
     columns = (
         Column("Id", whole=True),
         Column("VM"),
@@ -233,46 +229,31 @@ def _show(found: list[Listed], *, utc: bool) -> None:
         Column("Read", whole=True, from_width=100),
         Column("Size", right=True),
         Column("New", right=True),
-        Column("Marks", from_width=0 if any(p.pinned or p.verified for p in found) else 120),
+        Column("Marks", from_width=0 if any(p["pinned"] or p["verified"] for p in found) else 120),
     )
     output.table(columns, [_row(p, utc=utc) for p in found])
 
 
-def _row(point: Listed, *, utc: bool) -> tuple[object, ...]:
-    m = point.manifest
-    marks = ["pinned"] if point.pinned else []
-    if point.verified is not None:
-        marks.append("verified" if point.verified.good else "DAMAGED")
-    style = "red" if point.verified is not None and not point.verified.good else "green"
+def _row(point: Document, *, utc: bool) -> tuple[object, ...]:
+    verified = point["verified"]
+    marks = ["pinned"] if point["pinned"] else []
+    if verified is not None:
+        marks.append("verified" if verified["good"] else "DAMAGED")
+    style = "red" if verified is not None and not verified["good"] else "green"
     return (
-        m.restore_point_id,
-        m.vm_name,
-        point.repository,
-        output.when(m.started, utc=utc, seconds=False),
-        m.read_mode,
-        format_size(m.size_bytes),
-        format_size(m.bytes.new),
+        point["id"],
+        point["vm_name"],
+        point["repository"],
+        output.stamp(point["started"], utc=utc, seconds=False),
+        point["read_mode"],
+        format_size(point["size_bytes"]),
+        format_size(point["new_bytes"]),
         Text(", ".join(marks), style=style),
     )
 
 
-def _json(point: Listed) -> dict[str, object]:
-    m, verdict = point.manifest, point.verified
-    return {
-        "id": m.restore_point_id,
-        "vm_name": m.vm_name,
-        "vm_instance_uuid": m.vm_instance_uuid,
-        "vcenter": m.vcenter,
-        "repository": point.repository,
-        "started": rfc3339(m.started),
-        "finished": rfc3339(m.finished),
-        "read_mode": m.read_mode,
-        "consistency": m.consistency,
-        "size_bytes": m.size_bytes,
-        "new_bytes": m.bytes.new,
-        "verified": verified_document(verdict.time, verdict.mode, good=verdict.good) if verdict else None,
-        "pinned": point.pinned,
-    }
+def _json(point: Document) -> Document:
+    return {name: point[name] for name in _FIELDS}
 
 
 def _show_one(label: str, manifest: Manifest, *, utc: bool) -> None:

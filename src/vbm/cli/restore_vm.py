@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from vbm.cli import access, output, progress
+from vbm.cli import access, output, progress, site
 from vbm.cli.completion import complete_vcenter
 from vbm.cli.confirm import confirmed
 from vbm.cli.groups import examples
@@ -22,11 +22,9 @@ from vbm.cli.options import (
     Yes,
 )
 from vbm.cli.signals import cancellable
-from vbm.engine.restore_vm import RestoredVm
+from vbm.cli.site import Document
 from vbm.errors import InputError
 from vbm.repository.manifest import Manifest
-from vbm.services import restore_points, restore_vm
-from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 from vbm.vsphere.restore_spec import RestoreSpec
 
@@ -74,12 +72,12 @@ def vm(
     if (name is None) == (not in_place):
         raise InputError("give --name NEW for a new machine, or --in-place")
     with (
-        Workspace.from_environment() as workspace,
+        site.opened(where) as here,
         cancellable("what was made of the machine is being removed") as cancel,
-        restore_points.found(workspace, where, restore_point) as found,
     ):
+        _, manifest = here.manifest(where, restore_point)
         spec = RestoreSpec(
-            name=name if name is not None else found.manifest.vm_name,
+            name=name if name is not None else manifest.vm_name,
             datastore=datastore,
             host=host,
             folder=folder,
@@ -89,12 +87,12 @@ def vm(
         )
         spec.check()
         if dry_run:
-            _show_plan(found.manifest, spec, vcenter, as_json=as_json)
+            _show_plan(manifest, spec, vcenter, as_json=as_json)
             return
         if in_place:
-            confirmed(_loss(found.manifest, vcenter), "Replace it?", yes=yes)
+            confirmed(_loss(manifest, vcenter), "Replace it?", yes=yes)
         with progress.shown(progress.RESTORE_PHASES) as listener:
-            done = restore_vm.restore_vm(workspace, found, vcenter, spec, listener, cancel)
+            done = here.restore_vm(where, manifest, vcenter, spec, listener, cancel)
     _show(done, as_json=as_json)
 
 
@@ -142,24 +140,12 @@ def _show_plan(manifest: Manifest, spec: RestoreSpec, vcenter: str, *, as_json: 
         )
 
 
-def _show(done: RestoredVm, *, as_json: bool) -> None:
+def _show(done: Document, *, as_json: bool) -> None:
     if as_json:
-        output.document(
-            {
-                "restore_point": done.restore_point,
-                "name": done.name,
-                "moref": done.moref,
-                "vcenter": done.vcenter,
-                "disks": done.disks,
-                "left_out": list(done.left_out),
-                "capacity_bytes": done.capacity_bytes,
-                "duration_seconds": round(done.duration_seconds, 3),
-            }
-        )
+        output.document(done)
         return
-    size = format_size(done.capacity_bytes)
-    name = output.clean(done.name)
+    size = format_size(done["capacity_bytes"])
     output.result(
-        f"Restored {name} ({done.moref}) on {done.vcenter}: {size} of disks, "
-        f"in {format_duration(done.duration_seconds)}."
+        f"Restored {output.clean(done['name'])} ({done['moref']}) on {done['vcenter']}: {size} of disks, "
+        f"in {format_duration(done['duration_seconds'])}."
     )

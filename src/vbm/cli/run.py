@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from vbm.catalog.runs import ENDED, KINDS, LIVE, RunFilter, RunRecord
-from vbm.cli import output
+from vbm.catalog.runs import ENDED, KINDS, LIVE
+from vbm.cli import output, site
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc
 from vbm.cli.output import Column
 from vbm.cli.signals import cancellable
-from vbm.clock import SystemClock, rfc3339
+from vbm.cli.site import Document
+from vbm.clock import SystemClock, parse_rfc3339
 from vbm.errors import InputError
-from vbm.services import runs
-from vbm.services.documents import run_document
-from vbm.services.workspace import Workspace
 from vbm.units import format_duration, format_size
 
 app = group("See what jobs have done and are doing, and cancel runs.")
@@ -37,7 +35,9 @@ def list_(
         list[str] | None,
         typer.Option(metavar="STATE", help="queued, running, succeeded, warning, failed, cancelled."),
     ] = None,
-    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="backup, restore, verify.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="backup, restore, verify, check, gc.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="At most so many.")] = 50,
     before: Annotated[str, typer.Option(metavar="ID", help="Older than this run: the next page.")] = "",
     as_json: Json = False,
@@ -50,18 +50,11 @@ def list_(
     unknown = [k for k in kind or () if k not in KINDS]
     if unknown:
         raise InputError(f"there is no kind {unknown[0]!r}", hint=f"use {', '.join(KINDS)}")
-    with Workspace.from_environment() as workspace:
-        wanted = RunFilter(
-            states=state or (),
-            kinds=kind or (),
-            job_id=runs.job_id_of(workspace, job) if job else "",
-            vm=vm or "",
-            before=before,
-            limit=limit,
-        )
-        found = runs.listing(workspace, wanted)
+    wanted = {"state": state, "kind": kind, "job": job, "vm": vm, "before": before}
+    with site.opened() as here:
+        found = here.runs(wanted, limit)
     if as_json:
-        output.document([run_document(record) for record in found])
+        output.document(found)
     elif not found:
         output.result("No such run.")
     else:
@@ -71,46 +64,48 @@ def list_(
 @app.command("show", epilog=examples("vbm run show 20261123T0300", "vbm run show 9f1c2ab03e --json"))
 def show(run_id: RunId, as_json: Json = False, utc: Utc = False) -> None:
     """Show one run: how far it is or how it ended, and what became of its snapshot."""
-    with Workspace.from_environment() as workspace:
-        record = runs.get(workspace, run_id)
+    with site.opened() as here:
+        run = here.run(run_id)
     if as_json:
-        output.document(run_document(record))
+        output.document(run)
         return
     facts: list[tuple[str, object]] = []
-    if record.error_message:
+    if run["error"]:
         facts += [
-            ("Cause", f"{record.error_message} [{record.error_code}]"),
-            ("What to do", record.error_hint or "–"),
+            ("Cause", f"{run['error']['message']} [{run['error']['code']}]"),
+            ("What to do", run["error"]["hint"] or "–"),
         ]
     facts += [
-        ("Run", record.id),
-        ("Kind", record.kind),
-        ("Job", record.job_name or "–"),
-        ("VM", record.vm_name),
-        ("State", record.state),
-        ("Phase", record.phase or "–"),
-        ("Done", _amount(record)),
-        ("Started", output.when(record.started, utc=utc) if record.started else "not yet"),
-        ("Took", _took(record)),
-        ("Attempts", record.attempts),
-        ("Snapshot", record.snapshot_state),
-        ("Restore point", record.restore_point_id or "–"),
+        ("Run", run["id"]),
+        ("Kind", run["kind"]),
+        ("Job", run["job"] or "–"),
+        ("VM" if run["vm_instance_uuid"] else "Repository", run["vm"]),
+        ("State", run["state"]),
+        ("Phase", run["phase"] or "–"),
+        ("Done", _amount(run)),
+        ("Started", output.stamp(run["started"], utc=utc) if run["started"] else "not yet"),
+        ("Took", _took(run)),
+        ("Attempts", run["attempts"]),
+        ("Snapshot", run["snapshot_state"]),
+        ("Restore point", run["restore_point_id"] or "–"),
     ]
-    facts += [("Warning", warning) for warning in record.warnings]
+    facts += [("Warning", warning) for warning in run["warnings"]]
     output.facts(facts)
 
 
 @app.command("cancel", epilog=examples("vbm run cancel 20261123T0300"))
 def cancel(run_id: RunId, as_json: Json = False) -> None:
     """Ask a run to stop. Its snapshot is removed first; that may take a while."""
-    with Workspace.from_environment() as workspace:
-        record = runs.cancel(workspace, run_id)
+    with site.opened() as here:
+        run = here.cancel_run(run_id)
     if as_json:
-        output.document(run_document(record))
-    elif record.state in ENDED:
-        output.result(f"Cancelled {record.vm_name} before it began.")
+        output.document(run)
+    elif run["state"] in ENDED:
+        output.result(f"Cancelled {output.clean(run['vm'])} before it began.")
     else:
-        output.result(f"The run of {record.vm_name} is being stopped; its snapshot is removed first.")
+        output.result(
+            f"The run of {output.clean(run['vm'])} is being stopped; its snapshot is removed first."
+        )
 
 
 @app.command("logs", epilog=examples("vbm run logs 20261123T0300", "vbm run logs 9f1c2ab03e --follow"))
@@ -122,27 +117,27 @@ def logs(
     utc: Utc = False,
 ) -> None:
     """Show what a run told."""
-    with Workspace.from_environment() as workspace, cancellable("only the showing ends") as stop:
-        record = runs.get(workspace, run_id)
+    with site.opened() as here, cancellable("only the showing ends") as stop:
+        run = here.run(run_id)
         if as_json:
-            lines = [line for _, line in runs.logs(workspace, record.id)]
-            output.document(
-                [{"time": rfc3339(n.time), "level": n.level, "message": n.message} for n in lines]
-            )
+            shown = ("time", "level", "message")
+            output.document([{name: line[name] for name in shown} for line in here.log(run["id"], 0)])
             return
         last = 0
         while True:
-            ended = runs.get(workspace, record.id).state in ENDED
-            for number, line in runs.logs(workspace, record.id, after=last):
-                last = number
-                style = "yellow" if line.level == "warning" else ""
-                output.result(f"{output.when(line.time, utc=utc)}  {output.clean(line.message)}", style=style)
+            ended = here.run(run["id"])["state"] in ENDED
+            for line in here.log(run["id"], last):
+                last = line["number"]
+                style = "yellow" if line["level"] == "warning" else ""
+                output.result(
+                    f"{output.stamp(line['time'], utc=utc)}  {output.clean(line['message'])}", style=style
+                )
             if not follow or ended:
                 return
             stop.wait(1)
 
 
-def show_runs(found: Sequence[RunRecord], *, utc: bool) -> None:
+def show_runs(found: Sequence[Document], *, utc: bool) -> None:
     """A table of runs."""
     columns = (
         Column("Run", whole=True),
@@ -157,26 +152,27 @@ def show_runs(found: Sequence[RunRecord], *, utc: bool) -> None:
         columns,
         [
             (
-                record.id,
-                record.job_name or f"({record.kind})",
-                record.vm_name,
-                record.state if record.state != "running" else f"running: {record.phase}",
-                _amount(record),
-                _took(record),
-                output.when(record.started, utc=utc) if record.started else "–",
+                run["id"],
+                run["job"] or f"({run['kind']})",
+                run["vm"],
+                run["state"] if run["state"] != "running" else f"running: {run['phase']}",
+                _amount(run),
+                _took(run),
+                output.stamp(run["started"], utc=utc) if run["started"] else "–",
             )
-            for record in found
+            for run in found
         ],
     )
 
 
-def _amount(record: RunRecord) -> str:
-    if not record.bytes_total:
+def _amount(run: Document) -> str:
+    if not run["bytes_total"]:
         return "–"
-    return f"{format_size(record.bytes_done)} of {format_size(record.bytes_total)}"
+    return f"{format_size(run['bytes_done'])} of {format_size(run['bytes_total'])}"
 
 
-def _took(record: RunRecord) -> str:
-    if record.started is None:
+def _took(run: Document) -> str:
+    if run["started"] is None:
         return "–"
-    return format_duration(((record.finished or SystemClock().now()) - record.started).total_seconds())
+    end = parse_rfc3339(run["finished"]) if run["finished"] else SystemClock().now()
+    return format_duration((end - parse_rfc3339(run["started"])).total_seconds())

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
-from vbm.cli import output
+from vbm.cli import output, site
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, VcenterOption
 from vbm.cli.output import Column
 from vbm.cli.progress import Remarks
 from vbm.cli.signals import cancellable
+from vbm.cli.site import Document
 from vbm.services import vms
-from vbm.services.vms import ListedVm, VmReport
+from vbm.services.documents import vm_document
+from vbm.services.vms import VmReport
 from vbm.services.workspace import Workspace
 from vbm.units import format_size
 from vbm.vsphere.model import DiskVerdict
 
 app = group("List virtual machines and what of them can be backed up.")
+_FIELDS: Final = (
+    *("name", "moref", "instance_uuid", "vcenter", "folder", "datacenter", "host", "power_state"),
+    *("template", "cbt_enabled", "skip_reason"),
+)
 _POWER = {"poweredOn": "on", "poweredOff": "off", "suspended": "suspended"}
 
 
@@ -33,13 +39,10 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the virtual machines of one vCenter, or of all that are known."""
-    with Workspace.from_environment() as workspace, cancellable("the session is being closed") as cancel:
-        listing = vms.listing(workspace, vcenter, Remarks(), cancel)
-        found = [v for v in listing.vms if not (unprotected and v.protected)]
-    for warning in listing.warnings:
-        output.say(f"Warning: {warning}", style="yellow")
+    with site.opened() as here, cancellable("the session is being closed") as cancel:
+        found = [vm for vm in here.vms(vcenter, cancel) if not (unprotected and vm["protected"])]
     if as_json:
-        output.document([_json(v) for v in found])
+        output.document([_json(vm) for vm in found])
     elif not found:
         output.say(
             "Every VM has a restore point."
@@ -47,7 +50,7 @@ def list_(
             else "The account sees no VM there; check its privileges."
         )
     else:
-        _show(sorted(found, key=lambda v: (v.vm.vcenter, v.vm.name.casefold())))
+        _show(sorted(found, key=lambda vm: (vm["vcenter"], vm["name"].casefold())))
 
 
 @app.command("show", epilog=examples("vbm vm show web01", "vbm vm show Finance/web01 --vcenter prod"))
@@ -66,7 +69,7 @@ def show(
         _show_report(report)
 
 
-def _show(found: list[ListedVm]) -> None:
+def _show(found: list[Document]) -> None:
     columns = (
         Column("VM"),
         Column("vCenter", from_width=100),
@@ -78,23 +81,23 @@ def _show(found: list[ListedVm]) -> None:
     )
     rows = [
         (
-            v.vm.name,
-            v.vm.vcenter,
-            _POWER.get(v.vm.power_state, v.vm.power_state),
-            len(v.vm.disks),
-            format_size(sum(d.capacity_bytes for d in v.vm.disks)),
-            _protected(v),
-            v.vm.skip_reason,
+            vm["name"],
+            vm["vcenter"],
+            _POWER.get(vm["power_state"], vm["power_state"]),
+            len(vm["disks"]),
+            format_size(sum(disk["capacity_bytes"] for disk in vm["disks"])),
+            _protected(vm),
+            vm["skip_reason"],
         )
-        for v in found
+        for vm in found
     ]
     output.table(columns, rows)
 
 
-def _protected(listed: ListedVm) -> Text:
-    if listed.protected:
+def _protected(vm: Document) -> Text:
+    if vm["protected"]:
         return Text("yes", style="green")
-    return Text("can't be", style="dim") if listed.vm.skip_reason else Text("no", style="yellow")
+    return Text("can't be", style="dim") if vm["skip_reason"] else Text("no", style="yellow")
 
 
 def _show_report(report: VmReport) -> None:
@@ -141,27 +144,13 @@ def _verdict(verdict: DiskVerdict) -> Text:
     )
 
 
-def _json(listed: ListedVm) -> dict[str, object]:
-    vm = listed.vm
-    return {
-        "name": vm.name,
-        "moref": vm.moref,
-        "instance_uuid": vm.instance_uuid,
-        "vcenter": vm.vcenter,
-        "folder": vm.folder,
-        "datacenter": vm.datacenter,
-        "host": vm.host,
-        "power_state": vm.power_state,
-        "template": vm.template,
-        "cbt_enabled": vm.cbt_enabled,
-        "skip_reason": vm.skip_reason,
-        "disks": [{"key": d.key, "label": d.label, "capacity_bytes": d.capacity_bytes} for d in vm.disks],
-        "protected": listed.protected,
-    }
+def _json(vm: Document) -> Document:
+    disks = [{name: disk[name] for name in ("key", "label", "capacity_bytes")} for disk in vm["disks"]]
+    return {name: vm[name] for name in _FIELDS} | {"disks": disks, "protected": vm["protected"]}
 
 
 def _report_json(report: VmReport) -> dict[str, object]:
-    document = _json(ListedVm(report.vm, report.protected))
+    document = vm_document(report.vm, protected=report.protected)
     document["snapshots"] = list(report.vm.snapshot_names)
     document["remarks"] = list(report.remarks)
     document["disks"] = [

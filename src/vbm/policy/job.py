@@ -127,7 +127,7 @@ class Job:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Job:
         """Raises InputError for an unknown field, a wrong type and a value that no job can have."""
-        _known(document, _FIELDS, "job")
+        _known(document, FIELDS, "job")
         schedule = _part(document, "schedule", _SCHEDULE)
         retention = _part(document, "retention", ("keep_last", "keep_days", "gfs"))
         gfs = _part(retention, "gfs", _PERIODS)
@@ -184,7 +184,7 @@ class Job:
 _PERIODS: Final = ("daily", "weekly", "monthly", "yearly")
 _SCHEDULE: Final = ("cron", "timezone", "window", "window_end", "misfire_grace_seconds")
 _SELECTORS: Final = ("vms", "folders", "tags", "resource_pools", "attributes")
-_FIELDS: Final = (
+FIELDS: Final = (
     "name",
     "enabled",
     "vcenter_id",

@@ -13,6 +13,8 @@ from vbm.catalog.runs import RunRecord
 from vbm.catalog.users import ApiKeyRecord, UserRecord
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.clock import Clock, SystemClock, rfc3339
+from vbm.services.restore_points import Listed
+from vbm.vsphere.model import VirtualMachine
 from vbm.vsphere.tls import show_thumbprint
 
 
@@ -145,6 +147,45 @@ def point_document(record: PointRecord, repository: str = "") -> dict[str, Any]:
         "run_id": record.run_id,
         "verified": verified_document(record.verified, record.verified_mode, good=bool(record.verified_good)),
         "pinned": record.pinned,
+    }
+
+
+def listed_point_document(found: Listed) -> dict[str, Any]:
+    """A restore point as its repository tells of it."""
+    manifest, verdict = found.manifest, found.verified
+    return {
+        "id": manifest.restore_point_id,
+        "vm_name": manifest.vm_name,
+        "vm_instance_uuid": manifest.vm_instance_uuid,
+        "vcenter": manifest.vcenter,
+        "repository": found.repository,
+        "started": rfc3339(manifest.started),
+        "finished": rfc3339(manifest.finished),
+        "read_mode": manifest.read_mode,
+        "consistency": manifest.consistency,
+        "size_bytes": manifest.size_bytes,
+        "new_bytes": manifest.bytes.new,
+        "verified": verified_document(verdict.time, verdict.mode, good=verdict.good) if verdict else None,
+        "pinned": found.pinned,
+    }
+
+
+def vm_document(vm: VirtualMachine, *, protected: bool) -> dict[str, Any]:
+    """A virtual machine as its vCenter tells of it."""
+    return {
+        "name": vm.name,
+        "moref": vm.moref,
+        "instance_uuid": vm.instance_uuid,
+        "vcenter": vm.vcenter,
+        "folder": vm.folder,
+        "datacenter": vm.datacenter,
+        "host": vm.host,
+        "power_state": vm.power_state,
+        "template": vm.template,
+        "cbt_enabled": vm.cbt_enabled,
+        "skip_reason": vm.skip_reason,
+        "disks": [{"key": d.key, "label": d.label, "capacity_bytes": d.capacity_bytes} for d in vm.disks],
+        "protected": protected,
     }
 
 
