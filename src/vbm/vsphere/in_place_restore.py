@@ -15,13 +15,14 @@ from vbm.cancel import CancelToken
 from vbm.errors import InputError, NotFoundError, VbmError
 from vbm.ids import DiskKey, new_id
 from vbm.progress import Progress
+from vbm.retry import RetryPolicy, retry
 from vbm.vsphere import finish_restore, half_made, inventory, tasks
 from vbm.vsphere.datastore_path import DatastorePath
 from vbm.vsphere.lease_devices import disk_addresses
 from vbm.vsphere.making import PREFIX, HalfMade, Making
 from vbm.vsphere.model import VirtualDisk, VirtualMachine
 from vbm.vsphere.properties import properties_of
-from vbm.vsphere.restore_spec import RestoreFailedError, RestoreSpec
+from vbm.vsphere.restore_spec import HalfMadeVmError, RestoreFailedError, RestoreSpec
 from vbm.vsphere.session import Session
 from vbm.vsphere.soap import vim
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vbm.disk.reader import DiskReader
     from vbm.vsphere.restore_target import Job
 
+_SETTLING: Final = RetryPolicy(attempts=4, first_seconds=0.2, longest_seconds=3)
 _Change: Final = vim.vm.device.VirtualDeviceSpec
 
 
@@ -107,7 +109,12 @@ def exchange(job: Job, target: Target, making: Making) -> bool:
 def _settled(job: Job, making: Making) -> bool:
     """What can't be removed now is warned of, and stays written down."""
     try:
-        settle(job.session, making.half, job.progress)
+        retry(
+            lambda: settle(job.session, making.half, job.progress),
+            _SETTLING,
+            CancelToken(),  # a cancelled restore is tidied up all the same
+            transient=lambda error: not isinstance(error, HalfMadeVmError),  # that was tried long enough
+        )
     except VbmError as error:
         job.progress.warn(error.message)
         making.release()
