@@ -10,6 +10,7 @@ import pytest
 
 from fixtures_jobs import MIB, JobsRig
 from fixtures_postgresql import postgresql
+from vbm.catalog.totals import all_totals
 from vbm.services import jobs
 
 SIZE = 4 * MIB
@@ -20,6 +21,7 @@ POINTS = [
     *(f"phase.{phase}" for phase in PHASES),
     "advance",
 ]
+WORST = ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
 
 
 @pytest.fixture
@@ -66,9 +68,16 @@ def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> Non
     newest = max(points, key=lambda p: p.started)
     assert newest.restore_point_id == run.restore_point_id
     assert rig.stored(newest) == expected, point
+    with rig.workspace.catalog.reading() as session:
+        counted = [
+            (t.succeeded, t.failed) for t in all_totals(session) if (t.kind, t.vm_name) == ("backup", vm)
+        ]
+    assert counted == [(1, {})], point
 
 
-@pytest.mark.parametrize("point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end"])
+@pytest.mark.parametrize(
+    "point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
+)
 def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
     survives(rig, "vm", point)
 

@@ -21,6 +21,9 @@ from vbm.catalog.errors import CatalogError, CatalogVersionError, NameTakenError
 from vbm.catalog.runs import RunRecord, RunRow, insert_runs
 from vbm.catalog.totals import all_totals, count_run
 from vbm.catalog.vcenters import VcenterRecord, all_vcenters, insert_vcenter
+from vbm.services import metrics
+from vbm.services.workspace import Workspace
+from vbm.settings import Settings
 
 pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
 
@@ -126,7 +129,7 @@ def test_first_starts_of_several_machines_at_once_make_one_schema(url: str) -> N
     assert failures == []
 
 
-def test_runs_that_end_at_once_on_several_machines_are_all_counted(url: str) -> None:
+def test_runs_that_end_at_once_on_several_machines_are_all_counted(url: str, tmp_path: Path) -> None:
     now = datetime(2026, 11, 23, 6, 48, tzinfo=UTC)
     machines, each = 4, 5
     with Catalog.open(url) as catalog:
@@ -154,6 +157,10 @@ def test_runs_that_end_at_once_on_several_machines_are_all_counted(url: str) -> 
             found = all_totals(session)
     assert [t.succeeded for t in found if t.kind == "backup"] == [each] * machines
     assert [t.sizes["new"] for t in found if t.kind == "volume"] == [7 * machines * each]
+    with Workspace(Settings(tmp_path, url)) as space:
+        told = metrics.gather(space)
+    assert told.values["backup_bytes_total"][2] == (("main", "new"), 7 * machines * each)
+    assert told.values["queue_depth"] == [((), 0)]
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:
