@@ -11,10 +11,10 @@ from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Final
 
 from sqlalchemy import JSON, Boolean, Float, Integer, String, Text, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -151,9 +151,9 @@ def _total(session: Session, now: datetime, kind: str, **given: str) -> TotalRow
 
 
 def _insert(session: Session) -> Any:
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(TotalRow)
-    return sqlite.insert(TotalRow)
+    if session.get_bind().dialect.name == "postgresql":  # imported where it is spoken: each is slow to load
+        return import_module("sqlalchemy.dialects.postgresql").insert(TotalRow)
+    return import_module("sqlalchemy.dialects.sqlite").insert(TotalRow)
 
 
 def _one_more(counts: dict[str, int], reason: str) -> dict[str, int]:
