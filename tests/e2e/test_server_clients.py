@@ -1,11 +1,13 @@
-"""The same commands here and at a server: the same answers, with the server's rights."""
+"""Clients of a running server: commands with the same answers here and there, the Python client, Ansible."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from vbm.errors import InputError, NotAllowedError, NotFoundError, VbmError
 from vbm.security.roles import Role
 from vbm.services import api_keys, jobs
 from vbm.services.api_keys import NewApiKey
+
+ANSIBLE = Path(__file__).resolve().parents[2] / "deploy/ansible"
 
 
 class Site:
@@ -46,11 +50,13 @@ class Site:
                     "-nodes",
                 ),
                 *("-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=elsewhere.example"),
+                *("-addext", "subjectAltName=IP:127.0.0.1"),
             ],
             check=True,
             capture_output=True,
         )
         der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+        self.certificate = certificate
         self.thumbprint = hashlib.sha256(der).hexdigest()
         arguments = ("--tls-certificate", str(certificate), "--tls-key", str(key))
         self.served = Served(self.rig.home, *arguments, VBM_ALLOW_LOOPBACK="1")
@@ -200,6 +206,35 @@ def test_a_server_is_trusted_by_its_certificate_alone(site: Site) -> None:
         client.job("nightly")
     with pytest.raises(ServerUnreachableError), Client(Server("https://127.0.0.1:1", "k", thumbprint="00")):
         pass
+
+
+def playbook(site: Site, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("ansible-playbook")
+    if not program.exists():
+        pytest.skip("ansible-core is not installed")
+    environment = os.environ | {
+        "VBM_SERVER": site.served.url,
+        "VBM_API_KEY": site.keys[Role.ADMIN],
+        "VBM_VIEWER_KEY": site.keys[Role.VIEWER],
+        "VBM_SERVER_CA_FILE": str(site.certificate),
+        "ANSIBLE_COLLECTIONS_PATH": str(ANSIBLE),
+        "ANSIBLE_HOME": str(folder),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "remote"),
+        "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    command = [program, "-i", "localhost,", ANSIBLE / "check.yml", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_ansible_makes_jobs_as_written_and_finds_restore_points(site: Site, tmp_path: Path) -> None:
+    done = playbook(site, tmp_path, "-e", "at_least=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert site.keys[Role.ADMIN] not in done.stdout
+    assert [job.name for job in jobs.listing(site.rig.workspace)] == ["nightly"]
 
 
 def test_which_server_and_key_comes_from_the_environment(tmp_path: Path) -> None:
