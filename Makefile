@@ -60,7 +60,7 @@ layers: setup-dev ## the layer contracts
 	@$(BIN)/lint-imports --no-cache --no-timestamps 2>/dev/null || $(BIN)/lint-imports --no-cache
 
 docs: setup-dev ## write the generated reference pages again
-	@$(BIN)/python -m vbm.cli.reference docs/reference
+	@$(BIN)/python -m vbm.cli.reference docs/reference && $(BIN)/python -m vbm.web.reference docs/reference
 
 bench: setup-dev ## measure against restic and borg in one run, on real disk images
 	@$(BIN)/python bench/run.py

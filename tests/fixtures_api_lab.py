@@ -100,7 +100,11 @@ class ApiLab(JobsRig):
             "repository_id": "main",
             "vcenters": ["lab"],
         }
-        trust = {"thumbprint": self.lab.thumbprint, "username": self.lab.username}
+        trust = {
+            "host": f"127.0.0.1:{self.lab.port}",
+            "thumbprint": self.lab.thumbprint,
+            "username": self.lab.username,
+        }
         secret = self.lab.password if operation in {"add_vcenter", "change_vcenter"} else PASSWORD
         better = names | trust | {"password": secret, "passphrase": secret, "selection": {"vms": ["*"]}}
         if operation == "change_repository":
@@ -112,9 +116,11 @@ class ApiLab(JobsRig):
         if not isinstance(body, dict):
             return body
         self._made += 1
+        ours = f"127.0.0.1:{self.lab.port}"
+        host = ours if body.get("host") == ours or self._made % 2 else "127.0.0.1:1"
         places = {
-            "add_vcenter": {"host": f"127.0.0.1:{self.lab.port if self._made % 2 else 1}"},
-            "ask_thumbprint": {"host": f"127.0.0.1:{self.lab.port if self._made % 2 else 1}"},
+            "add_vcenter": {"host": host},
+            "ask_thumbprint": {"host": host},
             "create_repository": {"url": (self.folder / f"made-{self._made}").as_uri()},
             "change_repository": {"url": (self.folder / f"none-{self._made}").as_uri()},
             "add_channel": {"url": NOWHERE},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -13,7 +14,10 @@ from fixtures_pages import wrong_in
 from vbm.security.roles import Role
 from vbm.services import accounts, sign_in
 from vbm.services.accounts import NewUser
+from vbm.web import reference
 from vbm.web.api.examples import ANSWERS, REQUESTS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,11 @@ def test_problems_of_each_status_are_documented_as_problems(document: dict[str, 
         if method == "PATCH":
             assert {"412", "428"} <= set(operation["responses"])
     assert "HTTPValidationError" not in str(document)
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    """Names of operations are a contract: one that changes changes this page."""
+    assert (ROOT / "docs/reference/api.md").read_text() == reference.page(), "run make docs"
 
 
 def test_the_page_shows_every_operation_under_the_strict_policy(
