@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vbm.ids import RestorePointId
-from vbm.policy.retention import Gfs, Point, Rules, forecast, plan
+from vbm.policy.retention import Gfs, Point, Rules, departure, forecast, plan
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Pacific/Auckland"]
@@ -124,3 +124,4 @@ def test_the_countdown_is_what_happens_when_the_backups_succeed(
             if gone.startswith("rp-"):
                 went[gone] = moment
     assert foretold == went
+    assert {p.id: at for p in points if (at := departure(p, points, rule, NOW, upcoming))} == went

@@ -62,10 +62,10 @@ def test_the_fleet_counts_and_draws_its_tree(rig: PagesRig) -> None:
 
 def test_a_row_says_what_is_the_matter(rig: PagesRig) -> None:
     row = fleet.one(rig.workspace, "half")
-    assert (row.state, row.next_run, row.ended) == ("unprotected", None, None)
+    assert (row.state, row.next_run, row.failed) == ("unprotected", None, None)
     assert row.chips == ("no job", "disk left out")
     web = fleet.one(rig.workspace, "web01")
-    assert (web.state, web.ended and web.ended.state) == ("protected", "succeeded")
+    assert (web.state, web.failed) == ("protected", None)
     assert web.next_run is not None
     assert [job.name for job in fleet.jobs_of(rig.workspace, web.machine)] == ["nightly"]
 

@@ -1,4 +1,4 @@
-"""How the last backup of each VM ended: one pass over the runs, for lists of thousands of VMs."""
+"""Which VMs' last backup failed: one pass over an index of the runs, for lists of thousands of VMs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from vbm.catalog.runs import ENDED, RunRow
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
-    """``state`` is one of ``runs.ENDED``; ``message`` and ``code`` of what it failed with."""
+class FailedRun:
+    """``message`` and ``code`` of what it failed with."""
 
     run_id: str
-    state: str
     job_name: str
     created: datetime
     code: str
     message: str
 
 
-def newest_ends(session: Session, vm_uuid: str = "") -> dict[str, EndedRun]:
-    """By VM, or of one alone: its newest run that has ended. Cancelled ones say nothing of a VM and are passed over."""
+def newest_failures(session: Session, vm_uuid: str = "") -> dict[str, FailedRun]:
+    """By VM, or of one alone: the backup that ended last, where it failed. Cancelled ones say nothing of a VM."""
     told = [state for state in ENDED if state != "cancelled"]
     ended = RunRow.state.in_(told) & (RunRow.kind == "backup")
     if vm_uuid:
@@ -33,10 +32,9 @@ def newest_ends(session: Session, vm_uuid: str = "") -> dict[str, EndedRun]:
     query = select(
         RunRow.vm_uuid,
         RunRow.id,
-        RunRow.state,
         RunRow.job_name,
         RunRow.created,
         RunRow.error_code,
         RunRow.error_message,
-    ).where(RunRow.id.in_(newest))
-    return {row[0]: EndedRun(*row[1:]) for row in session.execute(query)}
+    ).where(RunRow.id.in_(newest), RunRow.state == "failed")
+    return {row[0]: FailedRun(*row[1:]) for row in session.execute(query)}

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
+from vbm.catalog.runs import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class PointRow(Base):
     __table_args__ = (
         Index("ix_restore_points_vm", "vm_uuid", "id"),
         Index("ix_restore_points_sizes", "repository_id", "vm_name", "size_bytes"),
+        Index("ix_restore_points_id", "id"),
+        Index("ix_restore_points_name", "vm_name", "id"),
+        Index("ix_restore_points_newest", "vm_uuid", "vcenter", "vm_name", "started"),
     )
 
     repository_id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -114,7 +118,10 @@ def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     """The newest first."""
     query = select(PointRow)
     if wanted.vm:
-        query = query.where((PointRow.vm_uuid == wanted.vm.lower()) | (PointRow.vm_name == wanted.vm))
+        by_uuid = UUID.fullmatch(wanted.vm.lower()) is not None  # an OR of both would use neither index
+        query = query.where(
+            PointRow.vm_uuid == wanted.vm.lower() if by_uuid else PointRow.vm_name == wanted.vm
+        )
     if wanted.repository_id:
         query = query.where(PointRow.repository_id == wanted.repository_id)
     if wanted.vcenters:
@@ -180,8 +187,19 @@ class PointSummary:
     verified: int
 
 
-def point_summaries(session: Session, vcenters: Sequence[str] = ()) -> list[PointSummary]:
-    """One for each VM that has a restore point, by name. ``vcenters``: names; none: all."""
+def point_owners(session: Session, vcenters: Sequence[str] = ()) -> list[tuple[str, str, int]]:
+    """(UUID, name, restore points) of each VM that has any, by name. Answered by an index."""
+    query = select(PointRow.vm_uuid, func.max(PointRow.vm_name), func.count()).group_by(PointRow.vm_uuid)
+    if vcenters:
+        query = query.where(PointRow.vcenter.in_(vcenters))
+    rows = [(uuid, name, int(count)) for uuid, name, count in session.execute(query)]
+    return sorted(rows, key=lambda row: (row[1].casefold(), row[0]))
+
+
+def point_summaries(
+    session: Session, vcenters: Sequence[str] = (), vms: Collection[str] | None = None
+) -> list[PointSummary]:
+    """One for each VM, or of those, that has a restore point, by name. ``vcenters``: names; none: all."""
     query = select(
         PointRow.vm_uuid,
         func.max(PointRow.vm_name),
@@ -194,6 +212,8 @@ def point_summaries(session: Session, vcenters: Sequence[str] = ()) -> list[Poin
         func.sum(cast(PointRow.pinned, Integer)),
         func.coalesce(func.sum(cast(PointRow.verified_good, Integer)), 0),
     ).group_by(PointRow.vm_uuid)
+    if vms is not None:
+        query = query.where(PointRow.vm_uuid.in_(vms))
     if vcenters:
         query = query.where(PointRow.vcenter.in_(vcenters))
     rows = [PointSummary(*row[:6], *map(int, row[6:])) for row in session.execute(query)]

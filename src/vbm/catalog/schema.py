@@ -24,6 +24,7 @@ REVISIONS: Final = (
     "0005",
     "0006",
     "0007",
+    "0008",
 )  # every migration of this version, oldest first
 HEAD: Final = REVISIONS[-1]
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")

@@ -7,7 +7,8 @@ points from the future, and everything while the clock can't be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -148,8 +149,9 @@ def _kept_by_rules(good: Sequence[Point], rules: Rules, now: datetime) -> dict[R
     def keep(point: Point, reason: str) -> None:
         kept.setdefault(point.id, []).append(reason)
 
+    everything = rules.keeps_everything
     for point in good:
-        if rules.keeps_everything:
+        if everything:
             keep(point, "no rule is set")
         if rules.keep_days and now - point.taken <= timedelta(days=rules.keep_days):
             keep(point, f"of the last {rules.keep_days} days")
@@ -181,12 +183,37 @@ def forecast(
 
     A point that stays beyond the last of them is not in the answer. Retention runs after each backup.
     """
+    known = {point.id for point in points}
+    return {
+        gone: moment
+        for moment, dropped in _departures(points, rules, now, upcoming)
+        for gone in dropped & known
+    }
+
+
+def departure(
+    point: Point, points: Sequence[Point], rules: Rules, now: datetime, upcoming: Iterable[datetime]
+) -> datetime | None:
+    """The same for one of the points, with few plans: once it is to go, nothing that comes later keeps it."""
+    moments = [now, *upcoming]
+    coming = [Point(RestorePointId(f"upcoming-{number}"), moment) for number, moment in enumerate(moments)]
+
+    def gone(number: int) -> bool:
+        return point.id in plan([*points, *coming[1 : number + 1]], rules, moments[number]).drop
+
+    if not gone(len(moments) - 1):
+        return None
+    return moments[bisect_left(range(len(moments)), True, key=gone)]
+
+
+def _departures(
+    points: Sequence[Point], rules: Rules, now: datetime, upcoming: Iterable[datetime]
+) -> Iterator[tuple[datetime, set[RestorePointId]]]:
+    """(when retention runs, what it drops then)."""
     present = list(points)
-    goes: dict[RestorePointId, datetime] = {}
     for number, moment in enumerate([now, *upcoming]):
         if number:
             present.append(Point(RestorePointId(f"upcoming-{number}"), moment))
         dropped = set(plan(present, rules, moment).drop)
-        goes |= {point.id: moment for point in points if point.id in dropped and point.id not in goes}
+        yield moment, dropped
         present = [point for point in present if point.id not in dropped]
-    return goes

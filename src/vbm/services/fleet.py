@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from vbm.catalog.jobs import JobRecord
-from vbm.catalog.newest import EndedRun, newest_ends
+from vbm.catalog.newest import FailedRun, newest_failures
 from vbm.services import inventory_cache, jobs, protected
 from vbm.services.protected import Machine
 from vbm.services.workspace import Workspace
@@ -35,15 +35,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``ended``: how its last backup ended, where there was one. ``next_run``: of its enabled jobs, the first."""
+    """``failed``: its last backup, where that failed. ``next_run``: of its enabled jobs, the first."""
 
     machine: Machine
-    ended: EndedRun | None = None
+    failed: FailedRun | None = None
     next_run: datetime | None = None
 
     @property
     def state(self) -> State:
-        if self.ended is not None and self.ended.state == "failed":
+        if self.failed is not None:
             return "failing"
         return "protected" if self.machine.last is not None else "unprotected"
 
@@ -134,11 +134,11 @@ def jobs_of(workspace: Workspace, machine: Machine) -> list[JobRecord]:
 def _rows(workspace: Workspace, machines: Sequence[Machine]) -> list[Row]:
     planned = {job.name: job.next_run for job in jobs.listing(workspace) if job.enabled}
     with workspace.catalog.reading() as session:
-        ends = newest_ends(session, machines[0].vm.instance_uuid if len(machines) == 1 else "")
+        failures = newest_failures(session, machines[0].vm.instance_uuid if len(machines) == 1 else "")
     rows = []
     for machine in machines:
         slots = [slot for name in machine.jobs if (slot := planned.get(name)) is not None]
-        rows.append(Row(machine, ends.get(machine.vm.instance_uuid), min(slots, default=None)))
+        rows.append(Row(machine, failures.get(machine.vm.instance_uuid), min(slots, default=None)))
     return rows
 
 
@@ -167,10 +167,10 @@ def _ordered(rows: list[Row], order: Order, now: datetime) -> list[Row]:
 def _tree(vcenters: Sequence[str], machines: Sequence[Machine]) -> tuple[Branch, ...]:
     """Every vCenter and every folder that holds a VM somewhere below, in the order in which a tree is drawn."""
     counts: Counter[tuple[str, str]] = Counter({(name, ""): 0 for name in vcenters})
-    for machine in machines:
-        counts[machine.vcenter, ""] += 1
-        parts = machine.vm.folder.split("/") if machine.vm.folder else []
+    for (vcenter, folder), number in Counter((m.vcenter, m.vm.folder) for m in machines).items():
+        counts[vcenter, ""] += number
+        parts = folder.split("/") if folder else []
         for depth in range(len(parts)):
-            counts[machine.vcenter, "/".join(parts[: depth + 1])] += 1
+            counts[vcenter, "/".join(parts[: depth + 1])] += number
     order = sorted(counts, key=lambda at: (at[0].casefold(), [part.casefold() for part in at[1].split("/")]))
     return tuple(Branch(vcenter, path, counts[vcenter, path]) for vcenter, path in order)

@@ -1,14 +1,17 @@
 """The inventories of all vCenters as pages and lists need them: asked once a minute, not once a click.
 
 Each vCenter is read by one property-collector pass; one that does not answer keeps what was last seen of it, with the
-reason. Thread-safe: while one thread reads a vCenter, others are given what is there.
+reason. What is older than a minute is given once more while it is read anew behind; only what is older than ten
+minutes is waited for. Thread-safe.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from vbm.catalog.jobs import all_jobs
@@ -25,6 +28,8 @@ from vbm.vsphere.session import Session
 from vbm.workflows.resolve import Labels, labels_for
 
 _FRESH: Final = timedelta(seconds=60)
+_STALE: Final = timedelta(minutes=10)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,31 @@ def _seen(workspace: Workspace, vcenter: VcenterRecord) -> Seen:
     if not lock.acquire(blocking=known is None):
         assert known is not None  # noqa: S101 - else it would have waited
         return known
+    if known is not None and timedelta() <= now - known.asked < _STALE:
+        behind = partial(_read_behind, workspace, vcenter, known, lock)
+        threading.Thread(target=behind, name="inventory", daemon=True).start()
+        return known
     try:
-        again = _SHELF.seen.get(vcenter.id)
-        if again is not None and again is not known:
-            return again
-        found = _ask(workspace, vcenter, now, known)
-        _SHELF.seen[vcenter.id] = found
-        return found
+        return _read(workspace, vcenter, known)
     finally:
         lock.release()
+
+
+def _read_behind(workspace: Workspace, vcenter: VcenterRecord, known: Seen, lock: threading.Lock) -> None:
+    try:
+        _read(workspace, vcenter, known)
+    except Exception:  # noqa: BLE001 - such as a catalog that is closed: the server ends
+        _log.debug("the inventory of %s was not read", vcenter.name, exc_info=True)
+    finally:
+        lock.release()
+
+
+def _read(workspace: Workspace, vcenter: VcenterRecord, known: Seen | None) -> Seen:
+    again = _SHELF.seen.get(vcenter.id)
+    if again is not None and again is not known:
+        return again
+    found = _SHELF.seen[vcenter.id] = _ask(workspace, vcenter, workspace.clock.now(), known)
+    return found
 
 
 def _ask(workspace: Workspace, vcenter: VcenterRecord, now: datetime, known: Seen | None) -> Seen:

@@ -15,7 +15,7 @@ from vbm.catalog.results import Result, last_results, oldest_points
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.ids import RestorePointId
 from vbm.policy.job import Job
-from vbm.policy.retention import Point, forecast, plan
+from vbm.policy.retention import Point, departure, plan
 from vbm.policy.schedule import next_runs, slots
 from vbm.security.roles import Permission
 from vbm.services import identity, inventory_cache, jobs, protected
@@ -90,7 +90,7 @@ def _countdown(workspace: Workspace, record: JobRecord, job: Job, vm: str) -> Co
         return None
     first = min(loose, key=lambda point: point.taken)
     upcoming = jobs.upcoming(record, now, _LOOK_AHEAD)
-    return Countdown(first.taken, forecast(points, job.rules, now, upcoming).get(first.id))
+    return Countdown(first.taken, departure(first, points, job.rules, now, upcoming))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
@@ -20,6 +20,7 @@ from vbm.services.workspace import Workspace
 from vbm.workflows.maintenance import look_at
 
 _DAY: Final = timedelta(days=1)
+_MOST: Final = 20_000  # runs of a day that the dashboard looks at
 _FORGOTTEN: Final = timedelta(minutes=15)  # no worker is at work
 FULL_PERCENT: Final = 80
 _WORST: Final = ("failed", "cancelled", "warning", "succeeded")
@@ -67,7 +68,7 @@ def dashboard(workspace: Workspace) -> Dashboard:
     scope = identity.require(Permission.SEE).scope
     now = workspace.clock.now()
     found = protected.machines(workspace)
-    recent = runs.visible(workspace, RunFilter(since=now - _DAY, limit=2000))
+    recent = runs.visible_briefly(workspace, RunFilter(since=now - _DAY, limit=_MOST))
     with workspace.catalog.reading() as session:
         left = [s for s in outstanding(session) if scope.covers(s.vcenter_id)]
     known = [m for m in found if m.last is not None]
@@ -128,10 +129,16 @@ class Day:
 
 def month(workspace: Workspace, year: int, number: int, zone: tzinfo = UTC) -> list[Day]:
     """Each day of that month in that zone."""
-    first = datetime(year, number, 1, tzinfo=zone)
-    last = first + timedelta(days=monthrange(year, number)[1])
-    counts: dict[date, Counter[str]] = {}
-    for state, created, count in runs.ends(workspace, first.astimezone(UTC), last.astimezone(UTC)):
-        counts.setdefault(created.astimezone(zone).date(), Counter())[state] += count
-    days = (first.date() + timedelta(days=n) for n in range(monthrange(year, number)[1]))
-    return [Day(day, dict(counts.get(day, Counter()))) for day in days]
+    return days(workspace, [date(year, number, n + 1) for n in range(monthrange(year, number)[1])], zone)
+
+
+def days(workspace: Workspace, wanted: Sequence[date], zone: tzinfo = UTC) -> list[Day]:
+    """Those days in that zone."""
+    counts = runs.ends(workspace, [hours(day, zone) for day in wanted])
+    return [Day(day, found) for day, found in zip(wanted, counts, strict=True)]
+
+
+def hours(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
+    """When that day begins and ends there, in UTC: 23 to 25 hours."""
+    begins = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return begins.astimezone(UTC), (begins + timedelta(days=1)).astimezone(UTC)

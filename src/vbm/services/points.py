@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from vbm.catalog.restore_points import (
     drop_points,
     list_points,
     mark_point,
+    point_owners,
     point_summaries,
     points_of,
 )
@@ -38,11 +39,18 @@ def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
         return list_points(session, wanted)
 
 
-def summaries(workspace: Workspace) -> list[PointSummary]:
-    """One for each VM that has restore points, by name, of vCenters that who asks may see."""
+def owners(workspace: Workspace) -> list[tuple[str, str, int]]:
+    """(UUID, name, restore points) of each VM that has any, by name, of vCenters that who asks may see."""
     names = vcenters_seen(workspace)
     with workspace.catalog.reading() as session:
-        return point_summaries(session, names)
+        return point_owners(session, names)
+
+
+def summaries(workspace: Workspace, vms: Collection[str] | None = None) -> list[PointSummary]:
+    """One for each VM, or of those, that has restore points, by name, of vCenters that who asks may see."""
+    names = vcenters_seen(workspace)
+    with workspace.catalog.reading() as session:
+        return point_summaries(session, names, vms)
 
 
 def count(workspace: Workspace, repository_id: str) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -16,11 +16,12 @@ from vbm.catalog.runs import (
     LIVE,
     RunFilter,
     RunRecord,
+    count_ends,
     find_run,
     list_runs,
+    list_runs_briefly,
     request_cancel,
     run_by_id,
-    run_ends,
     run_marks,
 )
 from vbm.errors import NotAllowedError
@@ -43,11 +44,21 @@ def listing(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
 
 def visible(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
     """The newest first, of vCenters that who asks may see."""
+    return listing(workspace, _limited(wanted))
+
+
+def visible_briefly(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
+    """The same without documents, results and warnings: for thousands at once."""
+    with workspace.catalog.reading() as session:
+        return list_runs_briefly(session, _limited(wanted))
+
+
+def _limited(wanted: RunFilter) -> RunFilter:
     scope = identity.require(Permission.SEE).scope
-    if not scope.everything:
-        asked = [one for one in wanted.vcenters if scope.covers(one)]
-        wanted = replace(wanted, vcenters=tuple(asked or scope.vcenters))
-    return listing(workspace, wanted)
+    if scope.everything:
+        return wanted
+    asked = [one for one in wanted.vcenters if scope.covers(one)]
+    return replace(wanted, vcenters=tuple(asked or scope.vcenters))
 
 
 def get(workspace: Workspace, run_id: str) -> RunRecord:
@@ -122,11 +133,11 @@ def job_id_of(workspace: Workspace, name: str) -> str:
     return jobs.get(workspace, name).id
 
 
-def ends(workspace: Workspace, first: datetime, last: datetime) -> list[tuple[str, datetime, int]]:
-    """(state, minute of queueing, how many) of the ended runs of that time, of vCenters that who asks may see."""
+def ends(workspace: Workspace, days: Sequence[tuple[datetime, datetime]]) -> list[dict[str, int]]:
+    """For each span: how many backups queued in it have ended how, of vCenters that who asks may see."""
     scope = identity.require(Permission.SEE).scope
     with workspace.catalog.reading() as session:
-        return run_ends(session, first, last, tuple(scope.vcenters))
+        return [count_ends(session, first, last, tuple(scope.vcenters)) for first, last in days]
 
 
 def worst_between(workspace: Workspace, first: datetime, last: datetime, limit: int) -> list[RunRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -128,9 +128,8 @@ def show_day(request: Request, space: Space, day: str, timezone: Zone = "UTC") -
     except ValueError as error:
         raise InputError(f"not a day: {day!r}", hint="write it like 2026-11-23") from error
     zone = zone_of(timezone)
-    first = datetime(wanted.year, wanted.month, wanted.day, tzinfo=zone).astimezone(UTC)
-    counts = overview.month(space, wanted.year, wanted.month, zone)[wanted.day - 1]
-    found = runs.worst_between(space, first, first + timedelta(days=1), _LISTED)
+    counts = overview.days(space, [wanted], zone)[0]
+    found = runs.worst_between(space, *overview.hours(wanted, zone), _LISTED)
     return page(
         request,
         "calendar/day.html",

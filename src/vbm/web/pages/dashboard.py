@@ -43,7 +43,7 @@ def show(request: Request, space: Space) -> Response:
 @router.get("/parts/running", dependencies=_SEE)
 def running(request: Request, space: Space) -> Response:
     """What runs now, with live bars."""
-    found = runs.visible(space, RunFilter(states=LIVE, limit=50))
+    found = runs.visible_briefly(space, RunFilter(states=LIVE, limit=50))
     return page(request, "dashboard/_running.html", running=found)
 
 
@@ -56,7 +56,7 @@ def capacity(request: Request, space: Space) -> Response:
 @router.get("/parts/top", dependencies=_SEE)
 def top(request: Request, space: Space) -> Response:
     """How much work is running: in the top bar of every page."""
-    live = runs.visible(space, RunFilter(states=LIVE, limit=1000))
+    live = runs.visible_briefly(space, RunFilter(states=LIVE, limit=1000))
     return page(request, "dashboard/_top.html", live=live)
 
 

@@ -37,17 +37,16 @@ def list_vms(
     number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
 ) -> Response:
     """One line for each VM that has restore points, VMs that are gone too."""
-    every = points.summaries(space)
-    wanted = q.strip().casefold()
-    found = [s for s in every if wanted in s.vm_name.casefold() or wanted == s.vm_uuid]
+    every = points.owners(space)
+    found = fitting(every, q)
     pages = max(1, -(-len(found) // _PAGE))
     number = min(number, pages)
     return page(
         request,
         "points/list.html",
         every=every,
-        total=sum(s.count for s in every),
-        found=found[(number - 1) * _PAGE : number * _PAGE],
+        total=sum(count for _, _, count in every),
+        found=points.summaries(space, found[(number - 1) * _PAGE : number * _PAGE]),
         matching=len(found),
         q=q,
         page=number,
@@ -55,6 +54,12 @@ def list_vms(
         url=lambda **change: link("/restore-points", {"q": q}, **change),
         now=space.clock.now(),
     )
+
+
+def fitting(every: list[tuple[str, str, int]], q: str) -> list[str]:
+    """UUIDs of the VMs with that in their name."""
+    wanted = q.strip().casefold()
+    return [uuid for uuid, name, _ in every if wanted in name.casefold() or wanted == uuid]
 
 
 @router.get("/vm/{vm}", dependencies=[needs(Permission.SEE)])

@@ -18,7 +18,7 @@ from vbm.services.workspace import Workspace
 from vbm.vsphere.restore_places import DatacenterPlaces
 from vbm.vsphere.restore_spec import RestoreSpec
 from vbm.web.access import needs
-from vbm.web.pages.points import NameNotTypedError, names
+from vbm.web.pages.points import NameNotTypedError, fitting, names
 from vbm.web.pages.show import Fields, Form, again, page
 from vbm.web.pages.show import back as see
 from vbm.web.state import Space
@@ -37,15 +37,14 @@ def _wizard(request: Request, template: str, step: int, /, **context: Any) -> Re
 @router.get("", dependencies=[needs(Permission.OPERATE)])
 def choose_vm(request: Request, space: Space, q: Text = "") -> Response:
     """Step 1. VMs that are gone from their vCenter are there too."""
-    every = points.summaries(space)
-    wanted = q.strip().casefold()
-    found = [s for s in every if wanted in s.vm_name.casefold() or wanted == s.vm_uuid]
+    every = points.owners(space)
+    found = fitting(every, q)
     return _wizard(
         request,
         "restore/vm.html",
         0,
         every=len(every),
-        found=found[:_LISTED],
+        found=points.summaries(space, found[:_LISTED]),
         hidden=len(found) - _LISTED,
         q=q,
         now=space.clock.now(),
