@@ -37,10 +37,11 @@ class ApiSite:
     folder: Path
     options: WebOptions = field(default_factory=lambda: WebOptions(allow_loopback=True))
     keys: dict[str, str] = field(default_factory=dict)
+    database_url: str = ""  # SQLite in the home
 
     def __post_init__(self) -> None:
         home = self.folder / "home"
-        self.space = Workspace(Settings(home, f"sqlite:///{home}/vbm.db"))
+        self.space = Workspace(Settings(home, self.database_url or f"sqlite:///{home}/vbm.db"))
         store = (self.folder / "store").as_uri()
         repositories.create(self.space, "main", store, Key(NoKey()), RepositoryOptions(256 * 1024))
         self.repository = repositories.get(self.space, "main").id

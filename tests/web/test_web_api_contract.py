@@ -234,6 +234,23 @@ def test_checks_and_collections_are_runs(site: ApiSite) -> None:
     assert [run["kind"] for run in listed] == ["check"]
 
 
+@pytest.mark.parametrize("text", [r"\ud800", r"a\u0000b", r"\u202e", "x" * 1001])
+def test_odd_texts_break_nothing(site: ApiSite, text: str) -> None:
+    for path, body in (
+        ("/jobs/nightly/run", '{"vms": ["%s"]}'),
+        ("/users", '{"name": "%s", "role": "viewer", "password": "correct horse battery 7"}'),
+        (
+            "/jobs",
+            '{"name": "odd", "vcenter_id": "%s", "repository_id": "main", "selection": {"vms": ["x"]}}',
+        ),
+        ("/notification-channels", '{"name": "odd", "url": "json://%s/"}'),
+        ("/backups/none/restore", '{"name": "x", "network": {"%s": "y"}}'),
+    ):
+        headers = {"x-api-key": site.keys["admin"], "content-type": "application/json"}
+        answer = site.client.post(f"/api/v1{path}", content=body % text, headers=headers)
+        assert answer.status_code in {201, 202, 400, 403, 404, 422}, (path, answer.text)
+
+
 # -- cursors
 
 

@@ -15,7 +15,7 @@ from vbm.catalog.errors import (
     CatalogLockedError,
     CatalogReadOnlyError,
 )
-from vbm.errors import VbmError
+from vbm.errors import InputError, VbmError
 
 
 @contextmanager
@@ -24,6 +24,8 @@ def explained(url: URL) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
+        if "NUL (0x00)" in str(error):  # PostgreSQL keeps none
+            raise InputError("a text holds a NUL character", hint="leave it out") from error
         raise _translate(error, url) from error
 
 

@@ -55,6 +55,7 @@ class RemoteSite:
 
     def runs(self, wanted: Mapping[str, Any], limit: int) -> list[Document]:
         given = {name: value for name, value in wanted.items() if value and name != "before"}
+        given["limit"] = min(limit, 500)
         before = wanted.get("before") or ""
         found = (dict(one) for one in self._client.runs(**given) if not before or one["id"] < before)
         return list(islice(found, limit))
@@ -66,7 +67,7 @@ class RemoteSite:
         return dict(self._client.cancel_run(run_id))
 
     def log(self, run_id: str, after: int) -> list[Document]:
-        return [dict(line) for line in self._client.log(run_id) if line["number"] > after]
+        return [dict(line) for line in self._client.log(run_id, after)]
 
     def vms(self, vcenter: str | None, cancel: CancelToken) -> list[Document]:
         found = []

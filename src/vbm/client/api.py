@@ -63,10 +63,10 @@ class Client:
             ) from error
 
     def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
-        """Every item of a list, however many pages it has."""
+        """Every item of a list, however many pages it has; ``limit`` in ``params`` is the size of one."""
         cursor = ""
         while True:
-            found = self.call("GET", path, params={**(params or {}), "limit": 500, "cursor": cursor})
+            found = self.call("GET", path, params={"limit": 500, **(params or {}), "cursor": cursor})
             yield from found["items"]
             cursor = found["next_cursor"]
             if not cursor:
@@ -123,9 +123,10 @@ class Client:
     def cancel_run(self, run_id: str) -> Run:
         return cast("Run", self.call("POST", f"/runs/{_part(run_id)}/cancel"))
 
-    def log(self, run_id: str) -> Iterator[LogLine]:
-        """The oldest first."""
-        return cast("Iterator[LogLine]", self.pages(f"/runs/{_part(run_id)}/log"))
+    def log(self, run_id: str, after: int = 0) -> Iterator[LogLine]:
+        """The oldest first, from the line after that number on."""
+        path, params = f"/runs/{_part(run_id)}/log", {"after": after} if after else {}
+        return cast("Iterator[LogLine]", self.pages(path, params))
 
     def wait_for_run(
         self,

@@ -26,7 +26,7 @@ from vbm.errors import (
 )
 
 _ATTEMPTS: Final = 4
-_LONGEST_WAIT: Final = 60.0
+_LONGEST_WAIT: Final = 20.0  # somebody may be waiting at a terminal
 _SECONDS: Final = httpx.Timeout(120.0, connect=10.0)
 _LATER: Final = frozenset({429, 502, 503, 504})
 _BY_KIND: Final[dict[str, type[VbmError]]] = {

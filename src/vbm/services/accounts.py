@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vbm.catalog.base import Transaction
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.names import checked_name
 from vbm.catalog.users import (
     UserRecord,
@@ -166,6 +167,7 @@ def change(
     """All of it or nothing. Raises LastAdminError, WeakPasswordError, UnknownNameError, InputError."""
     hashed = _hashed(get(workspace, name), wanted.password) if wanted.password is not None else ""
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "user")
         record = user_by_name(session, name)
         condition(record)
         values: dict[str, Any] = {} if wanted.role is None else {"role": wanted.role.value}
@@ -205,6 +207,7 @@ def remove(workspace: Workspace, name: str, condition: Callable[[UserRecord], No
 
 
 def _keep_an_admin(session: Transaction) -> None:
+    one_at_a_time(session, "user")  # two that make each other no administrator
     if not count_admins(session):
         raise LastAdminError(
             "that would leave no administrator who can sign in",

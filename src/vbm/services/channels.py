@@ -15,6 +15,7 @@ from vbm.catalog.channels import (
     replace_channel,
 )
 from vbm.catalog.deliveries import DeliveryRecord, last_deliveries
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.names import checked_name
 from vbm.errors import InputError
 from vbm.ids import new_id
@@ -90,6 +91,7 @@ def change(
     identity.require(Permission.MANAGE, "change channels")
     _check_events(wanted.events or ())
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "channel")
         old = channel_by_name(session, name)
         condition(old)
         was = opened(workspace, old)

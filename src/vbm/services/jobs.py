@@ -20,6 +20,7 @@ from vbm.catalog.jobs import (
     job_by_name,
     replace_job,
 )
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.names import checked_name
 from vbm.catalog.repositories import repository_by_name
 from vbm.catalog.runs import LIVE, RunFilter, list_runs
@@ -64,6 +65,7 @@ def update(
     identity.require(Permission.MANAGE, "change jobs")
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "job")
         old = _seen(session, name)
         condition(old)
         job = Job.from_document(_merged(old.document, changes))
@@ -114,6 +116,7 @@ def delete(workspace: Workspace, name: str, condition: Callable[[JobRecord], Non
     """Delete the job; runs and restore points stay. Raises JobBusyError while it has live runs."""
     identity.require(Permission.MANAGE, "delete jobs")
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "job")
         record = _seen(session, name)
         condition(record)
         live = list_runs(session, RunFilter(states=LIVE, job_id=record.id, limit=1))

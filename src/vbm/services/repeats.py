@@ -24,6 +24,7 @@ from vbm.catalog.idempotency import (
     prune_requests,
     put_request,
 )
+from vbm.catalog.locks import one_at_a_time
 from vbm.errors import InputError, NotAllowedError
 from vbm.services.workspace import Workspace
 
@@ -66,6 +67,7 @@ def begin(workspace: Workspace, request_id: str, fingerprint: str) -> Answer | N
     """
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, f"request {request_id}")
         prune_requests(session, now - KEPT)
         known = find_request(session, request_id)
         if known is None or _was_never_carried_out(known, fingerprint, now >= known.until):

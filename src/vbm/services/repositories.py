@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from vbm.catalog.jobs import check_unused
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.names import checked_name
 from vbm.catalog.repositories import (
     KeyKind,
@@ -152,6 +153,7 @@ def change(
                 f"at {new.url} lies another repository", hint="add it under a name of its own"
             )
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "repository")
         condition(repository_by_name(session, old.id))
         replace_repository(session, new)
         detail = {"url": new.url, "passphrase": wanted.passphrase is not None}

@@ -10,6 +10,7 @@ from pathlib import Path
 from vbm.cancel import CancelToken
 from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.jobs import check_unused
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.names import checked_name
 from vbm.catalog.vcenters import (
     VcenterRecord,
@@ -216,6 +217,7 @@ def change(
     credentials = Credentials(new.username, password or _password(workspace, old))
     Session.connect(endpoint_of(new), credentials).close()
     with workspace.catalog.writing() as session:
+        one_at_a_time(session, "vcenter")
         condition(vcenter_by_name(session, old.id))
         replace_vcenter(session, new)
         trail.note(workspace, session, "vcenter.change", new.name, {"password": bool(password)})

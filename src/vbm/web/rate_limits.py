@@ -22,7 +22,7 @@ from vbm.errors import InputError
 from vbm.web.problems import problem
 
 _MOST_BUCKETS: Final = 10_000
-_DEFAULTS: Final = {"VBM_API_PER_MINUTE": 1200, "VBM_API_BURST": 300, "VBM_API_REFUSED_PER_MINUTE": 60}
+_DEFAULTS: Final = {"VBM_API_PER_MINUTE": 1200, "VBM_API_BURST": 300, "VBM_API_REFUSED_PER_MINUTE": 600}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,15 @@ def cancel_run(space: Space, run: str) -> dict[str, Any]:
 
 
 @router.get("/{run}/log", dependencies=[needs(Permission.OPERATE)], response_model=Page[LogLineShown])
-def run_log(space: Space, run: str, paging: LongPages) -> dict[str, Any]:
+def run_log(
+    space: Space,
+    run: str,
+    paging: LongPages,
+    after: Annotated[int, Query(ge=0, le=2**53, description="Only lines with a higher number.")] = 0,
+) -> dict[str, Any]:
     """What it told, the oldest first."""
     record = runs.get(space, run)
-    lines = runs.logs(space, record.id, after=paging.number)[: paging.limit + 1]
+    lines = runs.logs(space, record.id, after=max(after, paging.number))[: paging.limit + 1]
     return paging.page(
         lines,
         lambda line: line[0],
