@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from fixtures_api import JOB, ApiSite
 from vbm.catalog.idempotency import RequestRow
+from vbm.catalog.restore_points import points_of, put_points
 from vbm.errors import InputError
 from vbm.services import jobs, repeats, trail
 from vbm.services.trail import AuditFilter
@@ -313,6 +315,34 @@ def test_restore_points_are_found_by_what_they_are(site: ApiSite) -> None:
     assert found("since=2100-01-01T00:00:00Z") == []
     assert len(found("until=2100-01-01T00:00:00Z")) == 4
     assert site.ask("GET", "/backups?since=yesterday").status_code == 422
+
+
+def test_a_restore_point_in_two_repositories_is_listed_and_found_twice(site: ApiSite, tmp_path: Path) -> None:
+    other = {"name": "other", "url": (tmp_path / "other").as_uri(), "encryption": False}
+    second = site.ask("POST", "/repositories", other).json()["id"]
+    (first,) = site.points(1)
+    with site.space.catalog.writing() as session:
+        (record,) = points_of(session, first)
+        put_points(session, [replace(record, repository_id=second)])
+    one = site.ask("GET", "/backups?limit=1").json()
+    two = site.ask("GET", f"/backups?limit=1&cursor={one['next_cursor']}").json()
+    assert [item["id"] for item in one["items"] + two["items"]] == [first, first]
+    assert {item["repository"] for item in one["items"] + two["items"]} == {"main", "other"}
+    assert two["next_cursor"] is None
+    for name in ("main", "other"):
+        assert site.ask("GET", f"/backups/{first}?repository={name}").json()["repository"] == name
+
+
+def test_jobs_are_found_by_where_they_work(site: ApiSite) -> None:
+    assert len(site.ask("GET", "/jobs?vcenter=ours&repository=main&enabled=true").json()["items"]) == 1
+    assert site.ask("GET", "/jobs?vcenter=theirs").json()["items"] == []
+    assert site.ask("GET", "/jobs?repository=none").status_code == 404
+
+
+def test_what_a_path_allows_is_said_where_it_does_not(site: ApiSite) -> None:
+    answer = site.ask("PUT", "/jobs/nightly", {})
+    assert (answer.status_code, answer.json()["code"]) == (405, "http-405")
+    assert {"GET", "PATCH", "DELETE"} & set(answer.headers["allow"].split(", "))
 
 
 # -- limits

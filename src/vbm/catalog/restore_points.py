@@ -106,6 +106,7 @@ class PointFilter:
     repository_id: str = ""
     vcenters: Sequence[str] = ()  # names
     before: str = ""
+    before_repository: str = ""  # of those with that very id, the repositories that come later
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 0
@@ -127,7 +128,8 @@ def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     if wanted.vcenters:
         query = query.where(PointRow.vcenter.in_(wanted.vcenters))
     if wanted.before:
-        query = query.where(PointRow.id < wanted.before)
+        beyond = (PointRow.id < wanted.before) | (PointRow.repository_id < wanted.before_repository)
+        query = query.where(PointRow.id <= wanted.before, beyond)  # the first of them is for the index
     if wanted.since is not None:
         query = query.where(PointRow.started >= wanted.since)
     if wanted.until is not None:
@@ -139,7 +141,7 @@ def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     if wanted.verified:
         found = {"never": None, "good": True, "damaged": False}[wanted.verified]
         query = query.where(PointRow.verified_good.is_(found))
-    query = query.order_by(PointRow.id.desc())
+    query = query.order_by(PointRow.id.desc(), PointRow.repository_id.desc())
     rows = session.scalars(query.limit(wanted.limit) if wanted.limit else query)
     return [
         PointRecord(**{slot: getattr(row, slot) for slot in PointRecord.__dataclass_fields__}) for row in rows

@@ -19,17 +19,17 @@ DESCRIPTION: Final = (
     "often it is sent."
 )
 TAGS: Final = (
-    ("jobs", "What is protected, when, where to and how long."),
-    ("runs", "What workers have done and are doing."),
-    ("vms", "Virtual machines, and whether they are protected."),
-    ("backups", "Restore points: what can be restored."),
-    ("vcenters", "Where virtual machines are."),
-    ("repositories", "Where restore points lie."),
-    ("channels", "Where people are told."),
-    ("people", "Users and API keys."),
-    ("audit", "Who did what."),
-    ("overview", "Days and space."),
-    ("health", "For load balancers and monitors."),
+    ("jobs", "Jobs", "What is protected, when, where to and how long."),
+    ("runs", "Runs", "What workers have done and are doing."),
+    ("vms", "VMs", "Virtual machines, and whether they are protected."),
+    ("backups", "Restore points", "What can be restored."),
+    ("vcenters", "vCenters", "Where virtual machines are."),
+    ("repositories", "Repositories", "Where restore points lie."),
+    ("channels", "Notification channels", "Where people are told."),
+    ("people", "Users and API keys", "Who may do what."),
+    ("audit", "Audit", "Who did what."),
+    ("overview", "Calendar and storage", "What happened each day, and what space it costs."),
+    ("health", "Health", "For load balancers and monitors."),
 )
 _PROBLEMS: Final = {
     "400": ("What was asked for can't be right.", "invalid-input", "there is no time zone 'Mars'"),
@@ -82,7 +82,7 @@ def _document(app: FastAPI) -> Document:
         version=app.version,
         description=DESCRIPTION,
         routes=app.routes,
-        tags=[{"name": name, "description": text} for name, text in TAGS],
+        tags=[{"name": name, "description": text, "x-displayName": shown} for name, shown, text in TAGS],
     )
     rules = _rules(app)
     schemas = found["components"]["schemas"]

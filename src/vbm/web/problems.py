@@ -108,7 +108,9 @@ def install(app: FastAPI) -> None:
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return problem(error.status_code, f"http-{error.status_code}", str(error.detail))
+        answer = problem(error.status_code, f"http-{error.status_code}", str(error.detail))
+        answer.headers.update(error.headers or {})  # 405 says what is allowed
+        return answer
 
     app.add_exception_handler(VbmError, known)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -48,7 +48,7 @@ def _topic(document: dict[str, Any], tag: dict[str, str]) -> str:
         for method, operation in methods.items()
         if tag["name"] in operation.get("tags", ())
     ]
-    heading = f"## {tag['name'].capitalize()}\n\n{tag['description']}\n"
+    heading = f"## {tag['x-displayName']}\n\n{tag['description']}\n"
     return "\n".join([heading, "| Operation | Name | Role | What |", "|---|---|---|---|", *rows, ""])
 
 

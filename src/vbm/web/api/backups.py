@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -96,6 +97,11 @@ class RestoreGiven(Given):
         )
 
 
+Lies = Annotated[
+    str, Query(alias="repository", max_length=200, description="Name or id, where several have it.")
+]
+
+
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[PointShown])
 def list_backups(
     space: Space,
@@ -122,12 +128,17 @@ def list_backups(
         verified=verified or "",
         since=since,
         until=until,
-        before=paging.after,
+        before=paging.after.partition(" ")[0],
+        before_repository=paging.after.partition(" ")[2],
         limit=paging.limit + 1,
     )
     names = _names(space)
     found = points.listing(space, wanted)
-    return paging.page(found, lambda r: r.id, lambda r: point_document(r, names.get(r.repository_id, "")))
+    return paging.page(
+        found,
+        lambda one: f"{one.id} {one.repository_id}",
+        lambda one: point_document(one, names.get(one.repository_id, "")),
+    )
 
 
 def _names(space: Workspace) -> dict[str, str]:
@@ -135,37 +146,42 @@ def _names(space: Workspace) -> dict[str, str]:
 
 
 @router.get("/{backup}", dependencies=[needs(Permission.SEE)], response_model=PointShown)
-def get_backup(space: Space, backup: str) -> dict[str, Any]:
+def get_backup(space: Space, backup: str, lies: Lies = "") -> dict[str, Any]:
     """The restore point of that id."""
-    record = points.get(space, backup)
+    return _shown(space, _point(space, backup, lies))
+
+
+def _shown(space: Workspace, record: PointRecord) -> dict[str, Any]:
     return point_document(record, _names(space).get(record.repository_id, ""))
 
 
 @router.get("/{backup}/manifest", dependencies=[needs(Permission.SEE)], response_model=dict[str, Any])
-def get_manifest(space: Space, backup: str) -> dict[str, Any]:
+def get_manifest(space: Space, backup: str, lies: Lies = "") -> dict[str, Any]:
     """Its manifest, as the repository holds it."""
-    document: dict[str, Any] = json.loads(points.manifest(space, points.get(space, backup)).to_json())
+    document: dict[str, Any] = json.loads(points.manifest(space, _point(space, backup, lies)).to_json())
     return document
 
 
 @router.post("/{backup}/pin", dependencies=[needs(Permission.OPERATE)], response_model=PointShown)
-def pin_backup(space: Space, backup: str) -> dict[str, Any]:
+def pin_backup(space: Space, backup: str, lies: Lies = "") -> dict[str, Any]:
     """Keep it whatever retention says."""
-    points.pin(space, points.get(space, backup))
-    return get_backup(space, backup)
+    record = _point(space, backup, lies)
+    points.pin(space, record)
+    return _shown(space, replace(record, pinned=True))
 
 
 @router.post("/{backup}/unpin", dependencies=[needs(Permission.MANAGE)], response_model=PointShown)
-def unpin_backup(space: Space, backup: str) -> dict[str, Any]:
+def unpin_backup(space: Space, backup: str, lies: Lies = "") -> dict[str, Any]:
     """Let retention decide again."""
-    points.unpin(space, points.get(space, backup))
-    return get_backup(space, backup)
+    record = _point(space, backup, lies)
+    points.unpin(space, record)
+    return _shown(space, replace(record, pinned=False))
 
 
 @router.delete("/{backup}", dependencies=[needs(Permission.MANAGE)], response_model=Freed)
-def delete_backup(space: Space, backup: str) -> dict[str, int]:
+def delete_backup(space: Space, backup: str, lies: Lies = "") -> dict[str, int]:
     """Delete it; its space comes back with the next garbage collection."""
-    return {"freed_bytes": points.delete(space, points.get(space, backup))}
+    return {"freed_bytes": points.delete(space, _point(space, backup, lies))}
 
 
 @router.post(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from vbm.catalog.jobs import JobRecord
 from vbm.clock import rfc3339
 from vbm.security.roles import Permission
-from vbm.services import jobs, runs
+from vbm.services import jobs, repositories, runs, vcenters
 from vbm.services.documents import job_document, run_document
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
@@ -37,12 +37,14 @@ def list_jobs(  # noqa: PLR0917 - a filter a field
     space: Space,
     paging: Pages,
     name: Annotated[str, Query(max_length=200, description="A part of it.")] = "",
-    vcenter: Annotated[str, Query(max_length=200, description="Id.")] = "",
-    repository: Annotated[str, Query(max_length=200, description="Id.")] = "",
+    vcenter: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
+    repository: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
     enabled: bool | None = None,
     last_state: _Named = "",
 ) -> dict[str, Any]:
     """Every job, by name."""
+    vcenter = vcenters.seen(space, vcenter).id if vcenter else ""
+    repository = repositories.get(space, repository).id if repository else ""
     found = [
         record
         for record in jobs.visible(space)

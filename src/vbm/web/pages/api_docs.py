@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -14,6 +14,7 @@ from vbm.web.access import needs
 from vbm.web.pages.shell import page
 
 router = APIRouter()
+_DEEPEST: Final = 2  # objects within objects
 Document = dict[str, Any]
 
 
@@ -61,7 +62,7 @@ def _shown(document: Document, method: str, path: str, operation: Document) -> O
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        description=operation.get("description", ""),
+        description=_more(operation),
         permission=operation.get("x-permission", ""),
         parameters=operation.get("parameters", []),
         fields=_fields(document, body.get("schema", {})),
@@ -76,18 +77,27 @@ def _json(example: Any) -> str:
     return "" if example is None else json.dumps(example, indent=2, ensure_ascii=False)
 
 
-def _fields(document: Document, schema: Document) -> list[tuple[str, str, str]]:
-    """(name, type, what it is) of each field of a request."""
+def _more(operation: Document) -> str:
+    """What the summary does not say."""
+    said = str(operation.get("description", ""))
+    return "" if said.rstrip(".") == operation["summary"] else said
+
+
+def _fields(document: Document, schema: Document, above: str = "") -> list[tuple[str, str, str]]:
+    """(name, type, what it is) of each field of a request; those of objects in it as ``schedule.cron``."""
     found = _resolved(document, schema)
-    needed = found.get("required", [])
-    return [
-        (
-            f"{name}{' *' if name in needed else ''}",
-            _type(document, part),
-            _resolved(document, part).get("description", "") or _default(part),
+    rows = []
+    for name, part in found.get("properties", {}).items():
+        inner = _resolved(document, part)
+        mark = " *" if name in found.get("required", []) else ""
+        said = str(part.get("description", ""))
+        nested = bool(inner.get("properties")) and above.count(".") < _DEEPEST
+        rows.append(
+            (f"{above}{name}{mark}", _type(document, part), said or ("" if nested else _default(part)))
         )
-        for name, part in found.get("properties", {}).items()
-    ]
+        if nested:
+            rows += _fields(document, part, f"{above}{name}.")
+    return rows
 
 
 def _default(part: Document) -> str:
