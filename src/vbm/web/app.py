@@ -37,6 +37,7 @@ def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host the request named
         generate_unique_id_function=lambda route: route.name,  # operation ids: stable, and short to call
     )
     app.state.vbm = WebState(workspace, options)
@@ -49,5 +50,5 @@ def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
     pages.install(app)
     app.add_middleware(Repeats)
     app.add_middleware(RateLimits, limits=options.limits, address_of=access.address_of)
-    app.add_middleware(Guard, https=options.https)
+    app.add_middleware(Guard, https=options.https, hosts=options.hosts)
     return app

@@ -1,8 +1,13 @@
-"""Around every request: nobody asks until proven, bodies are small, headers tell browsers to be strict."""
+"""Around every request: nobody asks until proven, bodies are small, headers tell browsers to be strict.
+
+Where the names are listed under which the server is known, it answers under no other: another site's name that is
+made to resolve to this server (DNS rebinding) opens nothing then.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +16,8 @@ from vbm.services import identity
 from vbm.web.problems import problem
 
 LARGEST_BODY_BYTES: Final = 1024 * 1024
+_DIGITS: Final = 10  # of a length; longer ones are not even read as a number
+_PROBES: Final = ("/healthz", "/readyz")  # asked by address
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -29,8 +36,8 @@ _HEADERS: Final = {
 class Guard:
     """An ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, https: bool, hosts: frozenset[str] = frozenset()) -> None:
+        self._app, self._hosts = app, hosts
         self._headers = _HEADERS | (
             {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"} if https else {}
         )
@@ -41,11 +48,25 @@ class Guard:
             return
         identity.become(identity.NOBODY)
         headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > LARGEST_BODY_BYTES:
-            await problem(413, "body-too-large", "the body is larger than 1 MiB")(scope, receive, send)
+        strict = self._strict(scope, send)
+        if not self._is_known(headers.get(b"host", b""), scope["path"]):
+            await problem(421, "host-unknown", "this server is not known under that name")(
+                scope, receive, strict
+            )
             return
-        await self._app(scope, _Limited(receive), self._strict(scope, send))
+        declared = headers.get(b"content-length", b"0")
+        if not (declared.isdigit() and len(declared) < _DIGITS) or int(declared) > LARGEST_BODY_BYTES:
+            await problem(413, "body-too-large", "the body is larger than 1 MiB")(scope, receive, strict)
+            return
+        await self._app(scope, _Limited(receive), strict)
+
+    def _is_known(self, host: bytes, path: str) -> bool:
+        if not self._hosts or path in _PROBES:
+            return True
+        try:
+            return (urlsplit(f"//{host.decode('ascii')}").hostname or "") in self._hosts
+        except ValueError:
+            return False
 
     def _strict(self, scope: Scope, send: Send) -> Send:
         cacheable = str(scope["path"]).startswith("/static/")

@@ -19,7 +19,8 @@ _SHORTEST_TOKEN: Final = 16
 class WebOptions:
     """``https``: cookies travel over TLS only. ``proxies``: whose ``X-Forwarded-*`` is believed.
 
-    ``metrics_networks``: who may read the metrics without a token.
+    ``metrics_networks``: who may read the metrics without a token. ``hosts``: names under which it answers; none
+    named: any.
     """
 
     https: bool = False
@@ -28,11 +29,12 @@ class WebOptions:
     metrics_token: str = field(default="", repr=False)
     metrics_networks: tuple[Network, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    hosts: frozenset[str] = frozenset()
 
     @classmethod
     def from_environment(cls, *, https: bool, environment: Mapping[str, str] = os.environ) -> WebOptions:
-        """``VBM_TRUSTED_PROXIES`` and ``VBM_METRICS_NETWORKS`` (networks, commas), ``VBM_BEHIND_TLS``,
-        ``VBM_ALLOW_LOOPBACK``, ``VBM_METRICS_TOKEN``, ``VBM_API_…``. Raises InputError.
+        """``VBM_TRUSTED_PROXIES`` and ``VBM_METRICS_NETWORKS`` (networks, commas), ``VBM_ALLOWED_HOSTS`` (names,
+        commas), ``VBM_BEHIND_TLS``, ``VBM_ALLOW_LOOPBACK``, ``VBM_METRICS_TOKEN``, ``VBM_API_…``. Raises InputError.
         """
         token = environment.get("VBM_METRICS_TOKEN", "").strip()
         if token and len(token) < _SHORTEST_TOKEN:
@@ -47,6 +49,7 @@ class WebOptions:
             metrics_token=token,
             metrics_networks=_networks(environment, "VBM_METRICS_NETWORKS"),
             limits=Limits.from_environment(environment),
+            hosts=frozenset(_listed(environment, "VBM_ALLOWED_HOSTS")),
         )
 
     def trusts(self, address: str) -> bool:
@@ -58,11 +61,15 @@ class WebOptions:
 
 
 def _networks(environment: Mapping[str, str], variable: str) -> tuple[Network, ...]:
-    names = [part.strip() for part in environment.get(variable, "").split(",")]
     try:
-        return tuple(ipaddress.ip_network(name) for name in names if name)
+        return tuple(ipaddress.ip_network(name) for name in _listed(environment, variable))
     except ValueError as error:
         raise InputError(f"{variable}: {error}", hint="write 10.0.0.5 or 10.0.0.0/24") from error
+
+
+def _listed(environment: Mapping[str, str], variable: str) -> list[str]:
+    names = (part.strip().lower() for part in environment.get(variable, "").split(","))
+    return [name for name in names if name]
 
 
 def _within(address: str, networks: tuple[Network, ...]) -> bool:

@@ -6,10 +6,19 @@ The command line may add any. Source: OWASP, server-side request forgery.
 from __future__ import annotations
 
 import socket
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
-from vbm.errors import NotAllowedError
+from vbm.errors import InputError, NotAllowedError
 from vbm.notifications.webhook import may_be_called
 from vbm.web.options import WebOptions
+
+_OTHER_HOSTS: Final = (
+    "smtp",
+    "host",
+    "hostname",
+    "proxy",
+)  # what an Apprise address may name besides its own host
 
 
 class AddressRefusedError(NotAllowedError):
@@ -32,3 +41,19 @@ def check(options: WebOptions, host: str, port: int) -> None:
                 f"{host} leads to {address[0]}, on this machine or link-local",
                 hint="add it at the command line, or set VBM_ALLOW_LOOPBACK=1 for a lab",
             )
+
+
+def check_url(options: WebOptions, url: str) -> None:
+    """Every host that a channel's address names. Raises InputError, AddressRefusedError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        query = {name.lower(): values for name, values in parse_qs(parts.query).items()}
+    except ValueError as error:
+        raise InputError(
+            "the channel's address is none", hint="write it like https://host/path or mailtos://…"
+        ) from error
+    others = [value.rpartition("/")[2] for name in _OTHER_HOSTS for value in query.get(name, ())]
+    for each in [host, *others]:
+        if each:
+            check(options, each, port or 443)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from vbm.catalog.channels import ChannelRecord
-from vbm.errors import InputError, VbmError
+from vbm.errors import VbmError
 from vbm.policy.job import DEFAULT_EVENTS
 from vbm.security.roles import Permission
 from vbm.services import channels
@@ -22,7 +21,7 @@ from vbm.web.api.etags import IfMatch
 from vbm.web.api.paging import Pages, by_name
 from vbm.web.api.schemas import Given, Name, Page, Secret, Time
 from vbm.web.api.vcenters import Answer
-from vbm.web.state import Space, State, WebState
+from vbm.web.state import Space, State
 
 router = APIRouter(
     prefix="/notification-channels", tags=["channels"], dependencies=[needs(Permission.MANAGE)]
@@ -86,24 +85,13 @@ def list_channels(space: Space, paging: Pages) -> dict[str, Any]:
 @router.post("", status_code=201, response_model=ChannelShown)
 def add_channel(state: State, given: ChannelGiven, response: Response) -> dict[str, Any]:
     """Remember a channel; nothing is sent yet."""
-    _check_address(state, given.url)
+    outward.check_url(state.options, given.url)
     new = NewChannel(
         given.name, given.url, given.kind, given.secret, given.on, allow_loopback=state.options.allow_loopback
     )
     record = channels.add(state.workspace, new)
     response.headers["Location"] = f"/api/v1/notification-channels/{record.id}"
     return _shown(record, response)
-
-
-def _check_address(state: WebState, url: str) -> None:
-    """Raises InputError, AddressRefusedError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError(f"the channel's address is none: {error}") from error
-    if host:
-        outward.check(state.options, host, port or 443)
 
 
 @router.get("/{channel}", response_model=ChannelShown)
@@ -118,7 +106,7 @@ def change_channel(
 ) -> dict[str, Any]:
     """Another name, address, secret or choice of events; nothing is sent yet."""
     if given.url is not None:
-        _check_address(state, given.url)
+        outward.check_url(state.options, given.url)
     wanted = ChannelChange(given.name, given.url, given.secret, given.on)
     condition = etags.unless_changed(if_match, etag_of)
     return _shown(channels.change(state.workspace, channel, wanted, condition), response)

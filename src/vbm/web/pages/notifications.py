@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -56,7 +54,7 @@ def add(request: Request, state: State, form: Form, fields: Fields) -> Response:
     try:
         if not url:
             raise InputError("the address is empty", hint="write it like mailto://… or https://…")
-        _check_address(state, url)
+        outward.check_url(state.options, url)
         new = NewChannel(
             form.get("name", ""),
             url,
@@ -70,16 +68,6 @@ def add(request: Request, state: State, form: Form, fields: Fields) -> Response:
         given = {"name": form.get("name", ""), "kind": kind, "on": on}
         return again(request, "notifications/new.html", error, given=given, events=_events())
     return back(f"/notifications/{record.id}", "channel-added")
-
-
-def _check_address(state: State, url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError("that is not an address", hint="write it like https://host/path") from error
-    if host:
-        outward.check(state.options, host, port or 443)
 
 
 @router.get("/{channel}")
