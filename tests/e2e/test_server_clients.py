@@ -250,3 +250,18 @@ def test_which_server_and_key_comes_from_the_environment(tmp_path: Path) -> None
     ):
         with pytest.raises(InputError):
             Server.from_environment(environment=environment | wrong)
+
+
+def test_damage_that_the_server_finds_ends_as_damage_found_here(site: Site) -> None:
+    """The last one: the repository is spoilt."""
+    (point,) = json.loads(site.at("restore-point", "list", "--json").stdout)
+    largest = max((site.rig.folder / "repository").rglob("*"), key=lambda path: path.stat().st_size)
+    largest.chmod(0o600)
+    spoilt = bytearray(largest.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    largest.write_bytes(spoilt)
+    words = ("restore-point", "verify", point["id"])
+    assert "DAMAGED: 1 of 1" in site.at(*words, code=5).stdout
+    here, there = (json.loads(one(*words, "--json", code=5).stdout) for one in (site.vbm, site.at))
+    assert there == here
+    assert there["good"] is False

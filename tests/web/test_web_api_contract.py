@@ -127,6 +127,19 @@ def test_a_server_killed_in_between_does_it_neither_twice_nor_never(site: ApiSit
     assert [job.name for job in jobs.listing(site.space)] == ["nightly", "weekly"]
 
 
+def test_a_failure_after_the_change_does_not_free_the_key(site: ApiSite) -> None:
+    def fails(*_arguments: Any) -> None:
+        raise RuntimeError("the answer can't be kept")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeats, "finish", fails)
+        assert again(site, "/jobs", JOB | {"name": "weekly"})[0] == 500
+    status, problem = again(site, "/jobs", JOB | {"name": "weekly"})
+    assert (status, problem["code"]) == (409, "idempotency-answer-lost")
+    assert "job.create weekly" in problem["title"]
+    assert len(jobs.listing(site.space)) == 2
+
+
 def test_an_answer_with_a_secret_is_kept_sealed(site: ApiSite) -> None:
     made = again(site, "/api-keys", {"name": "grafana", "role": "viewer"})[1]
     assert again(site, "/api-keys", {"name": "grafana", "role": "viewer"})[1] == made

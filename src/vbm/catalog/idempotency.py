@@ -70,8 +70,11 @@ def answer_request(session: Session, request_id: str, status: int, sealed_answer
     session.execute(update(RequestRow).where(RequestRow.id == request_id).values(**values))
 
 
-def drop_request(session: Session, request_id: str) -> None:
-    session.execute(delete(RequestRow).where(RequestRow.id == request_id))
+def give_up_request(session: Session, request_id: str, now: datetime) -> None:
+    """Nobody works on it any more: forget it, unless it has changed something."""
+    one = RequestRow.id == request_id
+    session.execute(delete(RequestRow).where(one, RequestRow.state == "pending"))
+    session.execute(update(RequestRow).where(one, RequestRow.state == "applied").values(until=now))
 
 
 def prune_requests(session: Session, before: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -12,7 +12,7 @@ from vbm.cancel import CancelToken
 from vbm.cli.site import Document, Site, Told
 from vbm.client import Client, Run, Server
 from vbm.client.documents import Execution, Point
-from vbm.errors import CancelledError, InputError, NotFoundError, VbmError
+from vbm.errors import CancelledError, InputError, NotAllowedError, NotFoundError, VbmError
 from vbm.ids import DiskKey
 from vbm.progress import Progress
 from vbm.repository.manifest import Manifest
@@ -139,7 +139,8 @@ class RemoteSite:
         try:
             run = self._client.wait_for_run(begun["id"], shown, cancel)
         except CancelledError:
-            self._client.cancel_run(begun["id"])
+            with suppress(NotAllowedError):  # it has ended meanwhile
+                self._client.cancel_run(begun["id"])
             self._client.wait_for_run(begun["id"], shown)
             raise
         for warning in run["warnings"]:

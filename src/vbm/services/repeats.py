@@ -18,8 +18,8 @@ from vbm.catalog.base import Transaction
 from vbm.catalog.idempotency import (
     RequestRecord,
     answer_request,
-    drop_request,
     find_request,
+    give_up_request,
     mark_applied,
     prune_requests,
     put_request,
@@ -115,9 +115,9 @@ def finish(workspace: Workspace, request_id: str, answer: Answer) -> None:
 
 
 def abandon(workspace: Workspace, request_id: str) -> None:
-    """It was refused, nothing was done: the key is free again."""
+    """It was refused: the key is free again. Where it failed after a change, the next is told so."""
     with workspace.catalog.writing() as session:
-        drop_request(session, request_id)
+        give_up_request(session, request_id, workspace.clock.now())
 
 
 def _context(request_id: str) -> str:

@@ -71,7 +71,7 @@ class Repeats:
         try:
             await self._app(scope, _again(body, receive), answer)
             await _keep(space, request_id, answer)
-        except BaseException:
+        except Exception:  # not where the task is cancelled: its thread may go on
             await run_in_threadpool(repeats.abandon, space, request_id)
             raise
         await answer.let_go()

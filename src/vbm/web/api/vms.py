@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from vbm.clock import rfc3339
 from vbm.security.roles import Permission
-from vbm.services import protected
+from vbm.services import protected, vcenters
 from vbm.services.protected import Machine
 from vbm.web.access import needs
 from vbm.web.api.paging import Pages, by_name
@@ -83,11 +83,12 @@ def document(found: Machine) -> dict[str, Any]:
 def list_vms(
     space: Space,
     paging: Pages,
-    vcenter: Annotated[str, Query(max_length=200)] = "",
+    vcenter: Annotated[str, Query(max_length=200, description="Name or id.")] = "",
     name: Annotated[str, Query(max_length=400, description="A part of it.")] = "",
     protection: Annotated[bool | None, Query(description="Only those with, or without, a backup.")] = None,
 ) -> dict[str, Any]:
     """By name. At most a minute old."""
+    vcenter = vcenters.seen(space, vcenter).id if vcenter else ""
     found = protected.machines(space, vcenter=vcenter, name=name, protection=protection)
     return paging.slice(found, lambda one: by_name(one.vm.name, one.vm.instance_uuid), document)
 
