@@ -158,6 +158,7 @@ class Filled:
             found = [point_of(manifest, record.id) for manifest in repository.restore_points()]
         with self.workspace.catalog.writing() as session:
             put_points(session, found)
+        self.real_point = found[0].id
         return machine
 
     def _vcenter(self, name: str) -> VcenterRecord:
@@ -256,6 +257,7 @@ class Filled:
                 for first in range(0, len(rows), 5_000):
                     session.execute(insert(table), rows[first : first + 5_000])
         self.live = runs[-1]["id"]
+        self.done = next(run["id"] for run in reversed(runs) if run["restore_point_id"])
         self.failed = next(run["id"] for run in reversed(runs) if run["state"] == "failed")
 
     def _run(self, number: int, created: datetime, job: JobRecord, vm: VirtualMachine) -> dict[str, Any]:
