@@ -195,9 +195,12 @@ class Screens:
         return page
 
     def wrong(self, path: str, view: View) -> list[str]:
-        """What axe finds serious, what overflows, what scripts complain of, who else is asked."""
+        """What axe finds serious, what overflows in a narrow window, what scripts complain of, who else is asked."""
         self._wrong.clear()
         page = self.show(path, view)
-        found = [f"too wide: {one}" for one in page.evaluate(_OVERFLOW)]
         page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
-        return [*self._wrong, *found, *page.evaluate(_FINDINGS)]
+        found = [*self._wrong, *page.evaluate(_FINDINGS)]
+        page.set_viewport_size({"width": NARROW, "height": 900})
+        found += [f"too wide: {one}" for one in page.evaluate(_OVERFLOW)]
+        page.set_viewport_size({"width": view.width, "height": 900})
+        return found

@@ -6,6 +6,8 @@ import json
 import secrets
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -33,10 +35,12 @@ Zone = Annotated[str, Query(max_length=100)]
 
 
 @router.get("", dependencies=[needs(Permission.SEE)])
-def show_month(request: Request, space: Space, month: str = "", timezone: Zone = "UTC") -> Response:
+def show_month(request: Request, space: Space, month: str = "", timezone: Zone = "") -> Response:
     """A month as a table that any reader can read; scripts make the calendar of it."""
-    first = _first_of(month, space.clock.now().date())
-    days = overview.month(space, first.year, first.month, zone_of(timezone))
+    zone = _zone(request, timezone)
+    today = space.clock.now().astimezone(zone).date()
+    first = _first_of(month, today)
+    days = overview.month(space, first.year, first.month, zone)
     nonce = secrets.token_urlsafe(16)
     answer = page(
         request,
@@ -46,13 +50,24 @@ def show_month(request: Request, space: Space, month: str = "", timezone: Zone =
         after=(first + timedelta(days=32)).replace(day=1),
         weeks=_weeks(days),
         said=_said(days),
-        today=space.clock.now().date(),
+        today=today,
         timezone=timezone,
+        zone_name=zone.key,
         events=json.dumps(_events(days)),
         csp_nonce=nonce,
     )
     answer.headers["Content-Security-Policy"] = _policy(nonce)
     return answer
+
+
+def _zone(request: Request, wanted: str) -> ZoneInfo:
+    """The one that the address names, else the reader's as the browser tells it in a cookie, else UTC."""
+    if wanted:
+        return zone_of(wanted)
+    try:
+        return zone_of(unquote(request.cookies.get("vbm_zone", "UTC"))[:100])
+    except InputError:
+        return zone_of("UTC")
 
 
 def _policy(nonce: str) -> str:
@@ -121,13 +136,13 @@ def events(space: Space, start: str, end: str, timezone: Zone = "UTC") -> JSONRe
 
 
 @router.get("/{day}", dependencies=[needs(Permission.SEE)])
-def show_day(request: Request, space: Space, day: str, timezone: Zone = "UTC") -> Response:
+def show_day(request: Request, space: Space, day: str, timezone: Zone = "") -> Response:
     """The runs that were queued on that day, those that failed first."""
     try:
         wanted = date.fromisoformat(day)
     except ValueError as error:
         raise InputError(f"not a day: {day!r}", hint="write it like 2026-11-23") from error
-    zone = zone_of(timezone)
+    zone = _zone(request, timezone)
     counts = overview.days(space, [wanted], zone)[0]
     found = runs.worst_between(space, *overview.hours(wanted, zone), _LISTED)
     return page(

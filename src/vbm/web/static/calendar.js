@@ -2,7 +2,7 @@
 const box = document.getElementById("calendar");
 if (box && window.FullCalendar) {
   const zone = box.dataset.zone;
-  const query = zone === "UTC" ? "" : `?timezone=${encodeURIComponent(zone)}`;
+  const query = !zone ? "" : `?timezone=${encodeURIComponent(zone)}`;
   const narrow = window.matchMedia("(max-width: 767.98px)").matches;
   const shown = (event) => ({
     title: narrow ? event.short : event.title,
