@@ -9,7 +9,7 @@ WORKERS ?= auto
 VENDOR := src/vbm/web/static/vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev assets demo serve lab test lint types layers docs bench soak lock clean
+.PHONY: help setup setup-dev assets demo serve lab test lint types layers docs bench screens soak lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ docs: setup-dev ## write the generated reference pages again
 
 bench: setup-dev ## measure against restic and borg in one run, on real disk images
 	@$(BIN)/python bench/run.py
+
+screens: setup-dev assets ## pictures of every page, empty and full, wide and narrow, light and dark
+	@$(BIN)/python bench/screens.py bench/results/screens small
 
 soak: setup-dev ## the long campaigns: kill loops, concurrency rounds
 	@$(BIN)/python -m pytest -n 2 -q -m soak --timeout 3600

@@ -209,7 +209,9 @@ class Filled:
         center, hour = self.centers[number % 3], number % 24
         document = Job.from_document(
             {
-                "name": f"{TIERS[number % 4]} {number:03} täglich" if number % 40 else f"{LONG} {number}",
+                "name": f"{TIERS[number % 4]} {number:03} täglich"
+                if number % 40 != 39
+                else f"{LONG} {number}",
                 "vcenter_id": center.id,
                 "repository_id": self.repositories[number % 10 == 0],
                 "selection": {"folders": [_folder(number)]},

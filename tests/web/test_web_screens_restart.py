@@ -74,7 +74,6 @@ def test_the_page_of_a_run_outlives_the_server(rig: JobsRig, page: Page, how: si
     assert loads == []
     with Served(rig.home, "--port", port, VBM_ALLOW_LOOPBACK="1"):
         page.locator("[data-lost]").wait_for(state="hidden")
-        assert loads == []
         page.get_by_text("This backup succeeded.").wait_for()
         assert len(loads) == 1  # the report, once it is done
         said = json.loads(page.evaluate("sessionStorage.getItem('said')"))
