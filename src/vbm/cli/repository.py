@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vbm.catalog.repositories import KeyKind, RepositoryRecord
 from vbm.cli import access, output, progress, repository_keys, repository_upkeep, secrets, verdicts
 from vbm.cli import options as access_options
 from vbm.cli.completion import complete_repository
@@ -19,13 +18,20 @@ from vbm.cli.options import Json, RepositoryUrl, Utc, Yes
 from vbm.cli.output import Column
 from vbm.cli.signals import cancellable
 from vbm.errors import InputError
+from vbm.later import later
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase
-from vbm.services import repositories, verify
-from vbm.services.documents import repository_document
-from vbm.services.repositories import Key
+from vbm.services import verify
 from vbm.services.workspace import Workspace
 from vbm.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from vbm.catalog import repositories as records
+    from vbm.services import documents, repositories
+else:
+    records = later("vbm.catalog.repositories")
+    documents = later("vbm.services.documents")
+    repositories = later("vbm.services.repositories")
 
 app = group("Create and look after repositories, where restore points are kept.")
 Name = Annotated[
@@ -128,7 +134,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
     with Workspace.from_environment() as workspace:
         known = repositories.listing(workspace)
     if as_json:
-        output.document([repository_document(r) for r in known])
+        output.document([documents.repository_document(r) for r in known])
     elif not known:
         output.say("No repository is known yet. Create one:")
         output.say("  vbm repository create NAME file:///path", style="cyan")
@@ -187,7 +193,7 @@ def remove(name: Name, yes: Yes = False) -> None:
         record = repositories.get(workspace, name)
         lost = (
             " The passphrase stored here is forgotten too: be sure to have it elsewhere."
-            if record.key_kind is KeyKind.PASSPHRASE
+            if record.key_kind is records.KeyKind.PASSPHRASE
             else ""
         )
         confirmed(
@@ -197,38 +203,44 @@ def remove(name: Name, yes: Yes = False) -> None:
     output.result(f"Removed {record.name}; its data is still at {record.url}.")
 
 
-def _new_key(variable: str | None, path: Path | None, no_encryption: bool, *, twice: bool = True) -> Key:
+def _new_key(
+    variable: str | None, path: Path | None, no_encryption: bool, *, twice: bool = True
+) -> repositories.Key:
     given: KeySource | None = access.given_key(variable, path)
     if no_encryption:
         if given is not None:
             raise InputError("--no-encryption contradicts a key")
-        return Key(NoKey())
+        return repositories.Key(NoKey())
     if isinstance(given, KeyFile) and path is not None:
-        return Key(given, file=str(path.expanduser().absolute()))
+        return repositories.Key(given, file=str(path.expanduser().absolute()))
     if given is not None:
-        return Key(given)
+        return repositories.Key(given)
     otherwise = "add --passphrase-env VAR, --key-file FILE or --no-encryption"
-    return Key(Passphrase(secrets.asked("Passphrase of the repository", otherwise=otherwise, twice=twice)))
+    return repositories.Key(
+        Passphrase(secrets.asked("Passphrase of the repository", otherwise=otherwise, twice=twice))
+    )
 
 
-def _created(record: RepositoryRecord, verb: str, *, as_json: bool) -> None:
+def _created(record: records.RepositoryRecord, verb: str, *, as_json: bool) -> None:
     if as_json:
-        output.document(repository_document(record))
+        output.document(documents.repository_document(record))
         return
-    encrypted = "not encrypted" if record.key_kind is KeyKind.NONE else "encrypted"
+    encrypted = "not encrypted" if record.key_kind is records.KeyKind.NONE else "encrypted"
     output.result(
         f"{verb} {record.name} at {record.url}, {encrypted}, chunks of {format_size(record.chunk_size_bytes)}."
     )
-    if record.key_kind is not KeyKind.NONE:
+    if record.key_kind is not records.KeyKind.NONE:
         output.say("Keep the key in a second place, or make a recovery key to print:", style="dim")
         output.say(f"  vbm repository keys {shlex.quote(record.name)} add --recovery", style="cyan")
 
 
-def _row(record: RepositoryRecord, *, utc: bool) -> tuple[object, ...]:
+def _row(record: records.RepositoryRecord, *, utc: bool) -> tuple[object, ...]:
+    kinds = records.KeyKind
+    encrypted = {kinds.NONE: "no", kinds.PASSPHRASE: "passphrase", kinds.KEY_FILE: "key file"}
     return (
         record.name,
         record.url,
-        {KeyKind.NONE: "no", KeyKind.PASSPHRASE: "passphrase", KeyKind.KEY_FILE: "key file"}[record.key_kind],
+        encrypted[record.key_kind],
         format_size(record.chunk_size_bytes),
         record.compression,
         output.when(record.created, utc=utc),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,11 +13,17 @@ from vbm.cli.groups import examples
 from vbm.cli.options import Json, KeyFileOption, PassphraseEnv, RecoveryKeyEnv, RepositoryUrl, Yes
 from vbm.cli.output import Column
 from vbm.errors import InputError, NotFoundError
+from vbm.later import later
 from vbm.repository.keys import KeyFile, KeySlot, KeySource, Passphrase, new_recovery_key
 from vbm.repository.repository import Repository
 from vbm.services import access as opening
-from vbm.services import repositories, trail_by_hand
+from vbm.services import trail_by_hand
 from vbm.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vbm.services import repositories
+else:
+    repositories = later("vbm.services.repositories")
 
 _ACTIONS: Final = ("list", "add", "revoke")
 _USAGE: Final = "write: vbm repository keys NAME list, add or revoke SLOT"

@@ -98,7 +98,14 @@ def _marks_of_point(repo: Repository, point: Manifest | DamagedRestorePoint) -> 
 
 
 def union(marks: list[Marks]) -> Marks:
-    return np.unique(np.concatenate(marks)) if marks else _none()
+    """All of them, each once, ascending. (``np.unique`` would load all of ``numpy.ma`` first.)"""
+    if not marks:
+        return _none()
+    every = np.concatenate(marks)
+    every.sort()
+    first = np.ones(len(every), np.bool_)
+    np.not_equal(every[1:], every[:-1], out=first[1:])
+    return every[first]
 
 
 def _none() -> Marks:

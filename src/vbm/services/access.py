@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vbm.errors import NotAllowedError, VbmError
+from vbm.later import later
 from vbm.repository.keys import KeySource, NoKey
 from vbm.repository.repository import Repository
-from vbm.services import repositories
+from vbm.services.repository_address import open_at
 from vbm.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vbm.services import repositories
+else:
+    repositories = later("vbm.services.repositories")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,10 @@ def each(
 def _at_address(where: Where) -> Iterator[Repository]:
     assert where.url is not None  # noqa: S101 - the caller's case
     try:
-        opening = repositories.open_at(where.url, where.key or NoKey())
+        opening = open_at(where.url, where.key or NoKey())
     except NotAllowedError:
         if where.key is not None or where.ask is None:
             raise
-        opening = repositories.open_at(where.url, where.ask())
+        opening = open_at(where.url, where.ask())
     with closing(opening):
         yield opening

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vbm.catalog.channels import ChannelRecord
-from vbm.catalog.jobs import JobRecord
-from vbm.catalog.repositories import KeyKind, RepositoryRecord
-from vbm.catalog.restore_points import PointRecord
-from vbm.catalog.runs import RunRecord
-from vbm.catalog.users import ApiKeyRecord, UserRecord
-from vbm.catalog.vcenters import VcenterRecord
 from vbm.clock import Clock, SystemClock, rfc3339
+from vbm.later import later
 from vbm.services.restore_points import Listed
-from vbm.vsphere.model import VirtualMachine
 from vbm.vsphere.tls import show_thumbprint
+
+if TYPE_CHECKING:
+    from vbm.catalog import repositories as known
+    from vbm.catalog.channels import ChannelRecord
+    from vbm.catalog.jobs import JobRecord
+    from vbm.catalog.repositories import RepositoryRecord
+    from vbm.catalog.restore_points import PointRecord
+    from vbm.catalog.runs import RunRecord
+    from vbm.catalog.users import ApiKeyRecord, UserRecord
+    from vbm.catalog.vcenters import VcenterRecord
+    from vbm.vsphere.model import VirtualMachine
+else:
+    known = later("vbm.catalog.repositories")
 
 
 def when(moment: datetime | None) -> str | None:
@@ -104,7 +110,7 @@ def repository_document(record: RepositoryRecord) -> dict[str, Any]:
         "name": record.name,
         "url": record.url,
         "repository_id": record.repository_id,
-        "encrypted": record.key_kind is not KeyKind.NONE,
+        "encrypted": record.key_kind is not known.KeyKind.NONE,
         "key": record.key_kind.value,
         "chunk_size_bytes": record.chunk_size_bytes,
         "compression": record.compression,

@@ -14,6 +14,7 @@ from vbm.repository.repository import DamagedRestorePoint
 from vbm.repository.verdicts import verdicts
 from vbm.services import repositories, trail
 from vbm.services.repositories import Key
+from vbm.services.repository_address import open_at
 from vbm.services.workspace import Workspace
 from vbm.settings import Settings
 from vbm.workflows.phases import point_of
@@ -32,7 +33,7 @@ class Recovered:
 def recover(workspace: Workspace, url: str, key: Key, name: str) -> Recovered:
     """Know the repository, by ``name`` where it is new, and list its restore points. May be repeated."""
     record, added = _known(workspace, url, key, name)
-    with closing(repositories.open_at(url, key.source)) as repository:
+    with closing(open_at(url, key.source)) as repository:
         found = list(repository.scan())
         pinned, known = repository.pinned(), verdicts(repository.store)
     damaged = tuple(p.id for p in found if isinstance(p, DamagedRestorePoint))
@@ -60,7 +61,7 @@ def restore_copy(settings: Settings, url: str, key: Key, wanted: str = "") -> st
     already, NotFoundError where there is no copy.
     """
     target = _new_database(settings)
-    with closing(repositories.open_at(url, key.source)) as repository:
+    with closing(open_at(url, key.source)) as repository:
         copy_id = _chosen(copies(repository.store), wanted, url)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = target.with_name(f".{target.name}.recovered")
@@ -102,7 +103,7 @@ def _chosen(known: list[str], wanted: str, url: str) -> str:
 
 
 def _known(workspace: Workspace, url: str, key: Key, name: str) -> tuple[RepositoryRecord, bool]:
-    with closing(repositories.open_at(url, key.source)) as opened:
+    with closing(open_at(url, key.source)) as opened:
         identity = str(opened.id)
     for record in repositories.listing(workspace):
         if record.repository_id == identity:

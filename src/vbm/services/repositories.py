@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote
 
 from vbm.catalog.jobs import check_unused
 from vbm.catalog.locks import one_at_a_time
@@ -30,6 +29,7 @@ from vbm.repository.repository import Repository
 from vbm.security.roles import Permission
 from vbm.services import identity, trail
 from vbm.services.conditions import anything
+from vbm.services.repository_address import absolute
 from vbm.services.workspace import Workspace
 
 _CREATE_FIRST = "create one: vbm repository create NAME file:///path --passphrase-env VAR"
@@ -196,23 +196,6 @@ def stored_key_opens(workspace: Workspace, name: str) -> bool:
     except WrongKeyError:
         return False
     return True
-
-
-def open_at(url: str, key: KeySource) -> Repository:
-    """The repository at that address; needs no database. The caller closes it."""
-    return Repository.open(open_store(absolute(url)), key)
-
-
-def absolute(url: str) -> str:
-    """The address; a bare path becomes a ``file://`` one, for those who type it. Raises InputError."""
-    url = url.strip()
-    if not url:
-        raise InputError("the repository's address is empty", hint="write it like file:///backup/repository")
-    if ".." in unquote(url).split("/"):
-        raise InputError(f"the repository's address goes up with '..': {url!r}", hint="write the whole path")
-    if "://" in url:
-        return url
-    return Path(url).expanduser().absolute().as_uri()
 
 
 def _remember(

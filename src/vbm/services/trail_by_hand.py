@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vbm.errors import VbmError
-from vbm.services import trail
+from vbm.later import later
 from vbm.services.access import Where
 from vbm.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vbm.services import trail
+else:
+    trail = later("vbm.services.trail")
 
 _log = logging.getLogger(__name__)
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vbm.cancel import CancelToken
-from vbm.catalog.repositories import RepositoryRecord
 from vbm.errors import CancelledError, NotFoundError, VbmError
 from vbm.ids import RestorePointId
+from vbm.later import later
 from vbm.objectstore.registry import open_store
 from vbm.repository.gc import GcOptions
 from vbm.repository.prune import PrunePlan, plan_prune
 from vbm.repository.repository import Repository
 from vbm.repository.stats import Stats, gather
-from vbm.services import access, inventory_cache
+from vbm.services import access
 from vbm.services.access import Where
 from vbm.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vbm.catalog.repositories import RepositoryRecord
+    from vbm.services import inventory_cache
+else:
+    inventory_cache = later("vbm.services.inventory_cache")
 
 
 def stats(workspace: Workspace, where: Where, cancel: CancelToken) -> tuple[str, Stats]:

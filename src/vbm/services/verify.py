@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vbm.cancel import CancelToken
-from vbm.catalog.restore_points import mark_point
 from vbm.errors import VbmError
+from vbm.later import later
 from vbm.progress import Progress
 from vbm.repository.repository import Repository
 from vbm.repository.verdicts import Mode, remember
 from vbm.repository.verify import Verified, execute_verify, plan_verify
-from vbm.services import access, repositories
+from vbm.services import access
 from vbm.services.access import Where
 from vbm.services.restore_points import Found
 from vbm.services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vbm.catalog import restore_points as known_points
+    from vbm.services import repositories
+else:
+    known_points = later("vbm.catalog.restore_points")
+    repositories = later("vbm.services.repositories")
 
 
 def everything(
@@ -62,4 +71,4 @@ def _remember(
                 "verified_mode": verdict.mode,
                 "verified_good": verdict.good,
             }
-            mark_point(session, record.id, point_id, values)
+            known_points.mark_point(session, record.id, point_id, values)

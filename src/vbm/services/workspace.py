@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from vbm.catalog.catalog import Catalog
 from vbm.clock import Clock, SystemClock
+from vbm.later import later
 from vbm.security.vault import Vault
 from vbm.settings import Settings
+
+if TYPE_CHECKING:
+    from vbm.catalog import catalog as catalogs
+    from vbm.catalog.catalog import Catalog
+else:
+    catalogs = later("vbm.catalog.catalog")
 
 
 class Workspace:
@@ -33,7 +40,7 @@ class Workspace:
     def catalog(self) -> Catalog:
         """The database, given its tables if it is new. Raises the errors of ``catalog.errors``."""
         if self._catalog is None:
-            self._catalog = Catalog.open(self.settings.database_url)
+            self._catalog = catalogs.Catalog.open(self.settings.database_url)
         return self._catalog
 
     @property
