@@ -16,7 +16,10 @@ from vbm.catalog.names import name_key, unknown_name
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """``source``: local or oidc. ``scope``: ids of the vCenters that the user is limited to; empty: all."""
+    """``source``: local or oidc. ``scope``: ids of the vCenters that the user is limited to; empty: all.
+
+    ``subject``: whom the identity provider means.
+    """
 
     id: str
     name: str
@@ -30,6 +33,7 @@ class UserRecord:
     sealed_totp: str = field(repr=False, default="")
     recovery_hashes: tuple[str, ...] = field(repr=False, default=())
     totp_step: int = 0  # the last time step whose code was used: none is taken twice
+    subject: str = ""
 
     @property
     def has_second_factor(self) -> bool:
@@ -52,6 +56,7 @@ class UserRow(Base):
     sealed_totp: Mapped[str] = mapped_column(Text)
     recovery_hashes: Mapped[list[str]] = mapped_column(JSON)
     totp_step: Mapped[int] = mapped_column(Integer)
+    subject: Mapped[str] = mapped_column(Text, server_default="")
 
 
 _TUPLES = ("scope", "recovery_hashes")
@@ -75,6 +80,13 @@ def find_user(session: Session, given: str) -> UserRecord | None:
     """The user of that name or id."""
     matches = (UserRow.name_key == name_key(given)) | (UserRow.id == given)
     row = session.scalars(select(UserRow).where(matches)).first()
+    return None if row is None else _record(row)
+
+
+def find_subject(session: Session, subject: str) -> UserRecord | None:
+    """The user whom an identity provider means."""
+    wanted = (UserRow.source == "oidc") & (UserRow.subject == subject)
+    row = session.scalars(select(UserRow).where(wanted)).first()
     return None if row is None else _record(row)
 
 

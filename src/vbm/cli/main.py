@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "db": _Lazy("db", "Look after the product's own database.", _SETUP),
     "recover-catalog": _Lazy("recover_catalog", "List restore points anew from a repository alone.", _SETUP),
     "user": _Lazy("user", "Say who may sign in at the web, and as what.", _SETUP),
+    "oidc": _Lazy("oidc", "Let people sign in at your identity provider.", _SETUP),
     "api-key": _Lazy("api_key", "Give scripts a key of their own to the API.", _SETUP),
     "audit": _Lazy("audit", "See who did what, and check the record.", _SETUP),
     "job": _Lazy("job", "Create jobs: which VMs, when, where to, how long kept.", _JOBS),

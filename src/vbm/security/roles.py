@@ -57,3 +57,8 @@ def permits(role: Role, permission: Permission) -> bool:
 def weaker(one: Role, other: Role) -> Role:
     """The one that may do less."""
     return one if _GIVEN[one] <= _GIVEN[other] else other
+
+
+def stronger(one: Role, other: Role) -> Role:
+    """The one that may do more."""
+    return other if weaker(one, other) is one else one

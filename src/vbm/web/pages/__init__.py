@@ -9,10 +9,22 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from vbm.web.pages import api_docs, dashboard, entrance, errors, jobs, marks, more, runs, search
+from vbm.web.pages import (
+    api_docs,
+    dashboard,
+    entrance,
+    entrance_oidc,
+    errors,
+    jobs,
+    marks,
+    more,
+    runs,
+    search,
+)
 
 TOPICS: Final[tuple[APIRouter, ...]] = (
     entrance.router,
+    entrance_oidc.router,
     dashboard.router,
     jobs.router,
     runs.router,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from vbm.errors import InputError, VbmError
-from vbm.services import accounts, second_step, sign_in
+from vbm.services import accounts, oidc, second_step, sign_in
 from vbm.services.sign_in import Attempt, CodeNeededError, SignedIn
 from vbm.services.workspace import Workspace
 from vbm.web.access import address_of, check_origin, cookie_name, open_to_all
@@ -42,7 +42,16 @@ def ask_password(request: Request, space: Space, next: str = "") -> Response:  #
         return RedirectResponse("/set-up", 303)
     if getattr(request.state, "signed_in", None) is not None:
         return RedirectResponse(local_path(next), 303)
-    return page(request, "entrance/sign_in.html", next=local_path(next))
+    return sign_in_page(request, space, local_path(next))
+
+
+def sign_in_page(
+    request: Request, space: Workspace, target: str, status: int = 200, **context: object
+) -> Response:
+    """With the identity provider's button where there is one."""
+    known = oidc.configured(space)
+    provider = known.label if known is not None else ""
+    return page(request, "entrance/sign_in.html", status, next=target, provider=provider, **context)
 
 
 @router.post("/sign-in", dependencies=[open_to_all(), Depends(_same_site)])
@@ -61,9 +70,8 @@ def check_password(
     except CodeNeededError:
         return page(request, "entrance/code.html", next=target, note=second_step.note(space, attempt))
     except VbmError as error:
-        context = {"next": target, "problem": error, "name": name}
-        return page(request, "entrance/sign_in.html", status_of(error), **context)
-    return _let_in(request, space, found, target)
+        return sign_in_page(request, space, target, status_of(error), problem=error, name=name)
+    return let_in(request, space, found, target)
 
 
 @router.post("/sign-in/code", dependencies=[open_to_all(), Depends(_same_site)])
@@ -82,10 +90,10 @@ def check_code(
     except VbmError as error:
         context = {"next": target, "note": note, "problem": error}
         return page(request, "entrance/code.html", status_of(error), **context)
-    return _let_in(request, state.workspace, found, target)
+    return let_in(request, state.workspace, found, target)
 
 
-def _let_in(request: Request, space: Workspace, found: SignedIn, target: str) -> Response:
+def let_in(request: Request, space: Workspace, found: SignedIn, target: str) -> Response:
     """A cookie that nobody knew before; a session that the browser had ends."""
     old = request.cookies.get(cookie_name(request), "")
     if old:
@@ -135,4 +143,4 @@ def make_first_admin(
         shown = {"name": name}
         return page(request, "entrance/set_up.html", status_of(error), given=shown, problem=error)
     agent = request.headers.get("user-agent", "")
-    return _let_in(request, space, sign_in.begin(space, user, address_of(request), agent), "/")
+    return let_in(request, space, sign_in.begin(space, user, address_of(request), agent), "/")

@@ -1,0 +1,52 @@
+"""The identity provider that people may sign in at, one at most; its secret is sealed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from vbm.catalog.preferences import SettingRow
+
+_NAME: Final = "oidc"
+
+
+@dataclass(frozen=True, slots=True)
+class OidcRecord:
+    """``roles``: (group, role). ``default_role`` empty: who is in none of the groups is refused.
+
+    ``url``: under which browsers reach this server. ``ca_file`` empty: the system's authorities.
+    """
+
+    issuer: str
+    client_id: str
+    url: str
+    label: str
+    groups_claim: str
+    roles: tuple[tuple[str, str], ...] = ()
+    default_role: str = ""
+    ca_file: str = ""
+    sealed_secret: str = field(repr=False, default="")
+
+
+def find_oidc(session: Session) -> OidcRecord | None:
+    row = session.get(SettingRow, _NAME)
+    if row is None:
+        return None
+    roles = tuple((str(group), str(role)) for group, role in row.value["roles"])
+    return OidcRecord(**row.value | {"roles": roles})
+
+
+def put_oidc(session: Session, record: OidcRecord) -> None:
+    session.merge(
+        SettingRow(name=_NAME, value=asdict(record) | {"roles": [list(pair) for pair in record.roles]})
+    )
+
+
+def drop_oidc(session: Session) -> bool:
+    """Whether there was one."""
+    row = session.get(SettingRow, _NAME)
+    if row is not None:
+        session.delete(row)
+    return row is not None
