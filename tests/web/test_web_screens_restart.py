@@ -36,7 +36,7 @@ _KEEP_WHAT_IS_SAID = """document.addEventListener('DOMContentLoaded', () => {
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[JobsRig]:
     made = JobsRig(tmp_path)
-    made.machine("web01", 4 * MIB)
+    made.machine("web01", 8 * MIB)
     made.job(selection={"vms": ["web01"]}, limits={"bytes_per_second": 1024 * 1024})
     accounts.create(made.workspace, NewUser("anna", Role.ADMIN, PASSWORD))
     yield made
@@ -57,9 +57,21 @@ def page(rig: JobsRig) -> Iterator[Page]:
         yield made
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
-def test_the_page_of_a_run_outlives_the_server(rig: JobsRig, page: Page, how: signal.Signals) -> None:
-    with Served(rig.home, VBM_ALLOW_LOOPBACK="1") as served:
+@pytest.mark.parametrize(
+    ("how", "own_worker"),
+    [
+        (signal.SIGKILL, False),
+        pytest.param(signal.SIGKILL, True, marks=pytest.mark.soak),  # its run is taken up after half a minute
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.soak),
+    ],
+)
+def test_the_page_of_a_run_outlives_the_server(
+    rig: JobsRig, page: Page, how: signal.Signals, *, own_worker: bool
+) -> None:
+    more = () if own_worker else ("--no-worker",)
+    if not own_worker:
+        rig.worker()
+    with Served(rig.home, *more, VBM_ALLOW_LOOPBACK="1") as served:
         port = served.url.rpartition(":")[2]
         jobs.run_now(rig.workspace, "nightly")
         rig.until(lambda: any(r.bytes_done for r in rig.runs(states=("running",))), "it reads")
@@ -72,7 +84,7 @@ def test_the_page_of_a_run_outlives_the_server(rig: JobsRig, page: Page, how: si
         served.process.wait(20)
         page.locator("[data-lost]").wait_for(state="visible")
     assert loads == []
-    with Served(rig.home, "--port", port, VBM_ALLOW_LOOPBACK="1"):
+    with Served(rig.home, "--port", port, *more, VBM_ALLOW_LOOPBACK="1"):
         page.locator("[data-lost]").wait_for(state="hidden")
         page.get_by_text("This backup succeeded.").wait_for()
         assert len(loads) == 1  # the report, once it is done
