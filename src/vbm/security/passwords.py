@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import bcrypt
 
 from vbm.errors import InputError
+from vbm.security import breached
 
 SHORTEST: Final = 12
 _LONGEST: Final = 1024
@@ -27,8 +31,11 @@ class WeakPasswordError(InputError):
     code = "weak-password"
 
 
-def check_rules(password: str, username: str) -> None:
-    """Raises WeakPasswordError. Length counts, not kinds of characters (NIST SP 800-63B)."""
+def check_rules(password: str, username: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Raises WeakPasswordError. Length counts, not kinds of characters (NIST SP 800-63B).
+
+    ``VBM_BREACHED_PASSWORDS`` names a list of known ones; one that can't be read raises InputError.
+    """
     hint = f"use {SHORTEST} characters or more; several words are easy to remember"
     if len(password) < SHORTEST:
         raise WeakPasswordError(f"the password has fewer than {SHORTEST} characters", hint=hint)
@@ -37,6 +44,11 @@ def check_rules(password: str, username: str) -> None:
     plain = password.casefold()
     if plain in _OFTEN_USED or len(set(plain)) < 4 or (username and username.casefold() in plain):
         raise WeakPasswordError("the password is easy to guess", hint=hint)
+    known = environment.get(breached.VARIABLE, "").strip()
+    if known and breached.holds(Path(known), password):
+        raise WeakPasswordError(
+            "the password is known from a breach", hint="use one that is used nowhere else"
+        )
 
 
 def hash_password(password: str) -> str:
