@@ -36,7 +36,7 @@ _KEEP_WHAT_IS_SAID = """document.addEventListener('DOMContentLoaded', () => {
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[JobsRig]:
     made = JobsRig(tmp_path)
-    made.machine("web01", 8 * MIB)
+    made.machine("web01", 24 * MIB)  # read in as many seconds: longer than a browser takes to come
     made.job(selection={"vms": ["web01"]}, limits={"bytes_per_second": 1024 * 1024})
     accounts.create(made.workspace, NewUser("anna", Role.ADMIN, PASSWORD))
     yield made
@@ -79,6 +79,7 @@ def test_the_page_of_a_run_outlives_the_server(
         page.goto(f"{served.url}/runs/{run.id}")
         loads: list[str] = []
         page.on("load", lambda loaded: loads.append(loaded.url))
+        page.locator("[data-lost]").wait_for(state="attached")  # the run is still under way
         page.locator("[data-lost]").wait_for(state="hidden")
         served.process.send_signal(how)
         served.process.wait(20)
