@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,9 @@ from vbm.services.doors import WorkspaceDoors
 from vbm.services.workspace import Workspace
 from vbm.vsphere import half_made as vsphere
 from vbm.vsphere.making import MARK, HalfMade
+from vbm.vsphere.properties import Wanted
 from vbm.vsphere.restore_spec import RestoreSpec
+from vbm.vsphere.session import Session
 from vbm.workflows.half_made_guard import HalfMadeGuard
 
 
@@ -103,6 +106,21 @@ def test_only_what_bears_the_mark_is_removed(scene: Scene) -> None:
     assert scene.names() == ["by-name", "by-reference"]
     assert sorted(gone) == ["m-2", "m-3", "m-4"]
     assert scene.left() == ["m-1"]  # it might still be made
+
+
+def test_one_that_goes_while_it_is_looked_for_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aborted lease removes its VM at the server's leisure, after it was listed too."""
+    leaving = scene.machine("leaving", "m-1")
+    listing = vsphere.collect
+
+    def list_and_lose(session: Session, wanted: Wanted) -> list[tuple[Any, dict[str, Any]]]:
+        found = list(listing(session, wanted))
+        scene.rig.lab.state.destroy(leaving.moref)
+        return found
+
+    monkeypatch.setattr(vsphere, "collect", list_and_lose)
+    with vcenters.connect(scene.workspace, "lab") as session:
+        assert vsphere.find(session, scene.half("m-1", "leaving", stage="leased")) == ""
 
 
 def test_what_might_still_be_made_is_looked_for_for_a_while(scene: Scene) -> None:

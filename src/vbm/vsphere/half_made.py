@@ -56,13 +56,13 @@ def remove(session: Session, half: HalfMade, waits: tuple[float, ...] = UNDO_WAI
 def find(session: Session, half: HalfMade) -> str:
     """The VM's reference; empty where there is none that is ours."""
     if half.moref:
-        return half.moref if _is_ours(session, half, half.moref) else ""
+        return half.moref if _is_ours(session, half.moref, (half.mark, None)) else ""
     named = [
         reference._moId
         for reference, values in collect(session, {"VirtualMachine": ("name",)})
         if unescape(values.get("name", "")) == half.name
     ]
-    return next((moref for moref in named if _mark_of(session, moref) == half.mark), "")
+    return next((moref for moref in named if _is_ours(session, moref, (half.mark,))), "")
 
 
 def take_off_mark(session: Session, moref: str) -> None:
@@ -71,13 +71,12 @@ def take_off_mark(session: Session, moref: str) -> None:
     tasks.wait_for(session, session.call(lambda _c: session.vm(moref).ReconfigVM_Task(change)))
 
 
-def _is_ours(session: Session, half: HalfMade, moref: str) -> bool:
-    """By its mark; one whose settings can't be read yet was made under a lease that named it to us."""
+def _is_ours(session: Session, moref: str, marks: tuple[str | None, ...]) -> bool:
+    """By its mark. None among the marks: also one whose settings can't be read yet, for our lease named it to us."""
     try:
-        mark = _mark_of(session, moref)
-    except NotFoundError:
+        return _mark_of(session, moref) in marks
+    except NotFoundError:  # an aborted lease removes its VM while we look
         return False
-    return mark in (half.mark, None)
 
 
 def _mark_of(session: Session, moref: str) -> str | None:
