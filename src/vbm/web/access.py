@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
 
 from vbm.errors import NotAllowedError
 from vbm.security.roles import Permission
@@ -34,6 +35,24 @@ class CsrfError(NotAllowedError):
 def cookie_name(request: Request) -> str:
     """Over TLS with a prefix that browsers guard: this host, this path, TLS only."""
     return "__Host-vbm" if state_of(request).options.https else "vbm_session"
+
+
+def give_cookie(request: Request, answer: Response, name: str, value: str, seconds: float) -> None:
+    """One that scripts can't read, over TLS where the server is reached so; sent back when a link leads here."""
+    answer.set_cookie(
+        name,
+        value,
+        max_age=int(seconds),
+        httponly=True,
+        secure=state_of(request).options.https,
+        samesite="lax",
+        path="/",
+    )
+
+
+def take_cookie(request: Request, answer: Response, name: str) -> None:
+    """The browser forgets it."""
+    answer.delete_cookie(name, path="/", secure=state_of(request).options.https, httponly=True)
 
 
 def address_of(request: Request) -> str:

@@ -12,10 +12,10 @@ from vbm.errors import InputError, VbmError
 from vbm.services import accounts, oidc, second_step, sign_in
 from vbm.services.sign_in import Attempt, CodeNeededError, SignedIn
 from vbm.services.workspace import Workspace
-from vbm.web.access import address_of, check_origin, cookie_name, open_to_all
+from vbm.web.access import address_of, check_origin, cookie_name, give_cookie, open_to_all, take_cookie
 from vbm.web.pages.shell import page
 from vbm.web.problems import status_of
-from vbm.web.state import Space, State, state_of
+from vbm.web.state import Space, State
 
 router = APIRouter()
 Text = Annotated[str, Form(max_length=4096)]
@@ -99,15 +99,7 @@ def let_in(request: Request, space: Workspace, found: SignedIn, target: str) -> 
     if old:
         sign_in.end_cookie(space, old)
     answer = RedirectResponse(target, 303)
-    answer.set_cookie(
-        cookie_name(request),
-        found.cookie,
-        max_age=int(sign_in.LONGEST.total_seconds()),
-        httponly=True,
-        secure=state_of(request).options.https,
-        samesite="lax",
-        path="/",
-    )
+    give_cookie(request, answer, cookie_name(request), found.cookie, sign_in.LONGEST.total_seconds())
     return answer
 
 
@@ -118,7 +110,7 @@ def leave(request: Request, space: Space) -> Response:
     if session is not None:
         sign_in.sign_out(space, session.session.id)
     answer = RedirectResponse("/sign-in?out=1", 303)
-    answer.delete_cookie(cookie_name(request), path="/", secure=state_of(request).options.https)
+    take_cookie(request, answer, cookie_name(request))
     answer.headers["Clear-Site-Data"] = '"cache"'
     return answer
 

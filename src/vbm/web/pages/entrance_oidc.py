@@ -9,7 +9,7 @@ from vbm.errors import VbmError
 from vbm.services import oidc
 from vbm.services.oidc import BACK, Returned
 from vbm.services.sign_in import Attempt
-from vbm.web.access import address_of, open_to_all
+from vbm.web.access import address_of, give_cookie, open_to_all, take_cookie
 from vbm.web.pages.entrance import let_in, local_path, sign_in_page
 from vbm.web.problems import status_of
 from vbm.web.state import Space, State, state_of
@@ -31,15 +31,7 @@ def go_there(request: Request, space: Space, next: str = "") -> Response:  # noq
     except VbmError as error:
         return sign_in_page(request, space, target, status_of(error), problem=error)
     answer = RedirectResponse(url, 303)
-    answer.set_cookie(
-        _note_name(request),
-        note,
-        max_age=oidc.LASTS_SECONDS,
-        httponly=True,
-        secure=state_of(request).options.https,
-        samesite="lax",
-        path="/",
-    )
+    give_cookie(request, answer, _note_name(request), note, oidc.LASTS_SECONDS)
     return answer
 
 
@@ -55,5 +47,5 @@ def come_back(request: Request, state: State, code: str = "", error: str = "") -
         answer = sign_in_page(request, state.workspace, "/", status_of(refused), problem=refused)
     else:
         answer = let_in(request, state.workspace, found, local_path(target))
-    answer.delete_cookie(_note_name(request), path="/", secure=state_of(request).options.https, httponly=True)
+    take_cookie(request, answer, _note_name(request))
     return answer
