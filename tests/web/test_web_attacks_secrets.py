@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 
+import pyotp
 import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
@@ -15,7 +16,7 @@ from vbm.catalog.vcenters import VcenterRow
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import Passphrase
 from vbm.security.roles import Role
-from vbm.services import accounts, channels, repositories, sign_in
+from vbm.services import accounts, channels, repositories, second_factor, sign_in
 from vbm.services.accounts import NewUser
 from vbm.services.channels import NewChannel
 from vbm.services.repositories import Key
@@ -50,13 +51,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSite]:
 def browser(site: ApiSite) -> tuple[TestClient, tuple[str, ...]]:
     """A signed-in administrator with a second factor; everything that nobody may see again."""
     accounts.create(site.space, NewUser("anna", Role.ADMIN, PASSWORD))
+    offered = second_factor.offer(accounts.get(site.space, "anna"))
+    code = pyotp.TOTP(offered.secret).at(site.space.clock.now())
+    recovery = second_factor.enable(site.space, accounts.get(site.space, "anna").id, offered.secret, code)
     user = accounts.get(site.space, "anna")
     begun = sign_in.begin(site.space, user, "127.0.0.1", "tests")
     client = TestClient(site.app, raise_server_exceptions=False)
     client.cookies.set("vbm_session", begun.cookie)
     hashes = (user.password_hash,)
     master = (site.folder / "home/master.key").read_text().strip()
-    return client, (*SECRETS, PASSWORD, *hashes, begun.cookie, master, *site.keys.values())
+    return client, (
+        *SECRETS,
+        PASSWORD,
+        *hashes,
+        begun.cookie,
+        master,
+        *site.keys.values(),
+        offered.secret,
+        *recovery,
+    )
 
 
 def every_get(site: ApiSite) -> list[str]:

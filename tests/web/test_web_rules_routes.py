@@ -209,6 +209,38 @@ def test_who_is_limited_gives_nobody_more_than_that(site: Site) -> None:
         assert (answer.status_code, answer.json()["code"]) == (403, "permission-missing")
 
 
+def test_who_is_limited_changes_nothing_that_belongs_to_all(site: Site) -> None:
+    headers = {"x-api-key": site.keys["elsewhere-admin"], "if-match": "*"}
+    changes = (
+        ("PATCH", "users/elsewhere-admin", {"vcenters": []}),
+        ("PATCH", "users/viewer", {"role": "admin"}),
+        ("PATCH", "users/admin", {"disabled": True}),
+        ("DELETE", "users/viewer", None),
+        (
+            "POST",
+            "vcenters",
+            {"name": "x", "host": "h", "username": "u", "password": "p", "thumbprint": "00" * 32},
+        ),
+        ("PATCH", "repositories/main", {"name": "x"}),
+        ("DELETE", "repositories/main", None),
+        ("POST", "repositories/main/gc", None),
+        ("POST", "repositories/main/check", {}),
+        ("POST", "notification-channels", {"name": "x", "url": "json://example.org"}),
+    )
+    for method, path, body in changes:
+        answer = site.client.request(method, f"/api/v1/{path}", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission-missing"), (method, path)
+    assert accounts.get(site.space, "elsewhere-admin").scope == ("theirs",)
+
+
+@pytest.mark.parametrize("path", ["runs", "backups"])
+def test_a_foreign_vcenter_as_a_filter_finds_nothing(site: Site, path: str) -> None:
+    answer = site.client.get(
+        f"/api/v1/{path}", params={"vcenter": "ours"}, headers={"x-api-key": site.keys["elsewhere-viewer"]}
+    )
+    assert answer.status_code == 404 or answer.json()["items"] == []
+
+
 def test_a_key_is_limited_as_soon_as_its_owner_is(site: Site) -> None:
     owner = accounts.create(site.space, NewUser("owen", Role.ADMIN, "correct horse battery 7"))
     begun = sign_in.begin(site.space, owner, "127.0.0.1", "tests")

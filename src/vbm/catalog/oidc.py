@@ -39,9 +39,7 @@ def find_oidc(session: Session) -> OidcRecord | None:
 
 
 def put_oidc(session: Session, record: OidcRecord) -> None:
-    session.merge(
-        SettingRow(name=_NAME, value=asdict(record) | {"roles": [list(pair) for pair in record.roles]})
-    )
+    session.merge(SettingRow(name=_NAME, value=asdict(record)))
 
 
 def drop_oidc(session: Session) -> bool:

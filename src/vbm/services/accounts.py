@@ -123,29 +123,13 @@ def set_role(
     workspace: Workspace, name: str, role: Role, vcenters: Sequence[str] | None = None
 ) -> UserRecord:
     """Another role; another scope where ``vcenters`` is given. Raises LastAdminError."""
-    identity.require_everywhere("change users")
-    with workspace.catalog.writing() as session:
-        record = user_by_name(session, name)
-        values: dict[str, Any] = {"role": role.value}
-        if vcenters is not None:
-            values["scope"] = list(_scope(session, vcenters))
-        change_user(session, record.id, values)
-        _keep_an_admin(session)
-        trail.note(workspace, session, "user.set-role", record.name, values)
-        return user_by_name(session, record.id)
+    return change(workspace, name, UserChange(role=role, vcenters=vcenters), action="user.set-role")
 
 
 def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserRecord:
     """Disabling signs the user out everywhere. Raises LastAdminError."""
-    identity.require_everywhere("change users")
-    with workspace.catalog.writing() as session:
-        record = user_by_name(session, name)
-        change_user(session, record.id, {"disabled": disabled})
-        if disabled:
-            delete_web_sessions_of(session, record.id)
-        _keep_an_admin(session)
-        trail.note(workspace, session, "user.disable" if disabled else "user.enable", record.name)
-        return user_by_name(session, record.id)
+    action = "user.disable" if disabled else "user.enable"
+    return change(workspace, name, UserChange(disabled=disabled), action=action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +147,11 @@ def change(
     name: str,
     wanted: UserChange,
     condition: Callable[[UserRecord], None] = anything,
+    *,
+    action: str = "user.change",
 ) -> UserRecord:
     """All of it or nothing. Raises LastAdminError, WeakPasswordError, UnknownNameError, InputError."""
+    identity.require_everywhere("change users")
     hashed = _hashed(get(workspace, name), wanted.password) if wanted.password is not None else ""
     with workspace.catalog.writing() as session:
         one_at_a_time(session, "user")
@@ -180,7 +167,7 @@ def change(
             values["password_hash"] = hashed
         if values:
             change_user(session, record.id, values)
-            trail.note(workspace, session, "user.change", record.name, noted)
+            trail.note(workspace, session, action, record.name, noted)
         if wanted.disabled or hashed:
             delete_web_sessions_of(session, record.id)
         _keep_an_admin(session)

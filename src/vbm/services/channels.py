@@ -22,7 +22,6 @@ from vbm.ids import new_id
 from vbm.notifications.channels import Channel, open_sender
 from vbm.notifications.events import Event, EventKind
 from vbm.policy.job import DEFAULT_EVENTS, EVENTS
-from vbm.security.roles import Permission
 from vbm.services import identity, trail
 from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
@@ -42,7 +41,7 @@ class NewChannel:
 
 def add(workspace: Workspace, new: NewChannel) -> ChannelRecord:
     """Remember a channel whose address can be one; nothing is sent. Raises InputError."""
-    identity.require(Permission.MANAGE, "add channels")
+    identity.require_everywhere("add channels")
     name = checked_name(new.name)
     _check_events(new.events)
     open_sender(Channel(name, new.url, new.kind, new.secret, allow_loopback=new.allow_loopback))
@@ -88,7 +87,7 @@ def change(
     condition: Callable[[ChannelRecord], None] = anything,
 ) -> ChannelRecord:
     """Another name, address, secret or choice of events; nothing is sent. Raises InputError, NameTakenError."""
-    identity.require(Permission.MANAGE, "change channels")
+    identity.require_everywhere("change channels")
     _check_events(wanted.events or ())
     with workspace.catalog.writing() as session:
         one_at_a_time(session, "channel")
@@ -143,7 +142,7 @@ def remove(
     workspace: Workspace, name: str, condition: Callable[[ChannelRecord], None] = anything
 ) -> ChannelRecord:
     """Forget it; what waits for it is not sent."""
-    identity.require(Permission.MANAGE, "remove channels")
+    identity.require_everywhere("remove channels")
     with workspace.catalog.writing() as session:
         record = channel_by_name(session, name)
         condition(record)
@@ -154,7 +153,7 @@ def remove(
 
 def test(workspace: Workspace, name: str) -> ChannelRecord:
     """Send a real message now. Raises DeliveryFailedError, DeliveryRefusedError."""
-    identity.require(Permission.MANAGE, "test channels")
+    identity.require_everywhere("test channels")
     record = get(workspace, name)
     event = Event(
         kind=EventKind.TEST,

@@ -75,9 +75,9 @@ def require(permission: Permission, what: str = "") -> Identity:
     return who
 
 
-def require_everywhere(what: str) -> Identity:
-    """Raises PermissionMissingError where who asks may not manage, or is limited to some vCenters."""
-    who = require(Permission.MANAGE, what)
+def require_everywhere(what: str, permission: Permission = Permission.MANAGE) -> Identity:
+    """For what belongs to no vCenter. Raises PermissionMissingError where who asks is limited to some of them."""
+    who = require(permission, what)
     if not who.scope.everything:
         raise PermissionMissingError(
             f"{who.name} is limited to some vCenters and may not {what}",

@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -228,10 +229,7 @@ def _role(record: OidcRecord, claims: Mapping[str, Any]) -> Role:
         raise IdentityRefusedError(
             "none of your groups may use this installation", hint="ask an administrator to let one of them in"
         )
-    best = found[0]
-    for role in found[1:]:
-        best = stronger(best, role)
-    return best
+    return reduce(stronger, found)
 
 
 def _name(claims: Mapping[str, Any]) -> str:

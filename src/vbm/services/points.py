@@ -33,8 +33,8 @@ def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
     """The newest first, of vCenters that who asks may see."""
     seen = vcenters_seen(workspace)
     if seen:
-        asked = tuple(name for name in wanted.vcenters if name in seen)
-        wanted = replace(wanted, vcenters=asked or seen)
+        asked = tuple(name for name in wanted.vcenters or seen if name in seen)
+        wanted = replace(wanted, vcenters=asked or ("",))
     with workspace.catalog.reading() as session:
         return list_points(session, wanted)
 

@@ -57,7 +57,7 @@ def listing(workspace: Workspace) -> list[Setting]:
 
 def change(workspace: Workspace, given: Mapping[str, str]) -> dict[str, Value]:
     """Set those that differ, all or none; answers them. Workers heed them at once. Raises InputError."""
-    identity.require(Permission.MANAGE, "change settings")
+    identity.require_everywhere("change settings")
     wanted = {name: _value(name, text) for name, text in given.items()}
     with workspace.catalog.writing() as session:
         current = _current(session)

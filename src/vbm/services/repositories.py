@@ -26,7 +26,6 @@ from vbm.objectstore.registry import open_store
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import KeyFile, KeySource, NoKey, Passphrase, WrongKeyError
 from vbm.repository.repository import Repository
-from vbm.security.roles import Permission
 from vbm.services import identity, trail
 from vbm.services.conditions import anything
 from vbm.services.repository_address import absolute
@@ -69,7 +68,7 @@ def create(
     workspace: Workspace, name: str, url: str, key: Key, options: RepositoryOptions
 ) -> RepositoryRecord:
     """A new repository at that address, known by that name. Nothing is kept where any step fails."""
-    identity.require(Permission.MANAGE, "create repositories")
+    identity.require_everywhere("create repositories")
     name = check_new(workspace, name)
     _ = key.kind
     url = absolute(url)
@@ -83,7 +82,7 @@ def create(
 
 def add(workspace: Workspace, name: str, url: str, key: Key) -> RepositoryRecord:
     """Know an existing repository by that name, after opening it with the key."""
-    identity.require(Permission.MANAGE, "add repositories")
+    identity.require_everywhere("add repositories")
     name = check_new(workspace, name)
     store = open_store(absolute(url))
     repository = Repository.open(store, key.source, clock=workspace.clock)
@@ -135,7 +134,7 @@ def change(
     condition: Callable[[RepositoryRecord], None] = anything,
 ) -> RepositoryRecord:
     """Another name; another address or passphrase once it opens so. Raises OtherRepositoryError, NameTakenError."""
-    identity.require(Permission.MANAGE, "change repositories")
+    identity.require_everywhere("change repositories")
     old = get(workspace, name)
     condition(old)
     new = replace(old, name=checked_name(wanted.name if wanted.name is not None else old.name))
@@ -165,7 +164,7 @@ def forget(
     workspace: Workspace, name: str, condition: Callable[[RepositoryRecord], None] = anything
 ) -> RepositoryRecord:
     """Drop the name and the stored key. The repository itself is not touched."""
-    identity.require(Permission.MANAGE, "remove repositories")
+    identity.require_everywhere("remove repositories")
     with workspace.catalog.writing() as session:
         record = repository_by_name(session, name)
         condition(record)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vbm.catalog.runs import RunRecord, insert_runs
 from vbm.ids import new_id
-from vbm.security.roles import Permission, PermissionMissingError
+from vbm.security.roles import Permission
 from vbm.services import identity, repositories, trail
 from vbm.services.workspace import Workspace
 from vbm.workflows.orders import PRIORITY, document_of
@@ -25,12 +25,7 @@ def collect(workspace: Workspace, name: str) -> RunRecord:
 def _queue(
     workspace: Workspace, name: str, kind: str, permission: Permission, parameters: dict[str, Any]
 ) -> RunRecord:
-    who = identity.require(permission, f"start a {kind} of repositories")
-    if not who.scope.everything:
-        raise PermissionMissingError(
-            f"{who.name} is limited to some VMs, and a repository holds those of others too",
-            hint="ask somebody without limits",
-        )
+    identity.require_everywhere(f"start a {kind} of repositories", permission)
     record = repositories.get(workspace, name)
     now = workspace.clock.now()
     run = RunRecord(

@@ -57,8 +57,9 @@ def _limited(wanted: RunFilter) -> RunFilter:
     scope = identity.require(Permission.SEE).scope
     if scope.everything:
         return wanted
-    asked = [one for one in wanted.vcenters if scope.covers(one)]
-    return replace(wanted, vcenters=tuple(asked or scope.vcenters))
+    asked = wanted.vcenters or scope.vcenters
+    covered = tuple(one for one in asked if scope.covers(one))
+    return replace(wanted, vcenters=covered or ("-",))  # no vCenter has that id
 
 
 def get(workspace: Workspace, run_id: str) -> RunRecord:

@@ -67,7 +67,7 @@ def server_thumbprint(address: str) -> str:
 
 def add(workspace: Workspace, new: NewVcenter, cancel: CancelToken | None = None) -> VcenterRecord:
     """Log in, and remember the vCenter if that worked. Raises the errors of Session.connect."""
-    identity.require(Permission.MANAGE, "add vCenters")
+    identity.require_everywhere("add vCenters")
     name, host, port = check_new(workspace, new.name, new.address)
     if bool(new.thumbprint) == bool(new.ca_file):
         raise InputError("a vCenter is trusted by --thumbprint or by --ca-file: give one of them")
