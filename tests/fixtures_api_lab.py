@@ -99,6 +99,7 @@ class ApiLab(JobsRig):
             "vcenter_id": "lab",
             "repository_id": "main",
             "vcenters": ["lab"],
+            "folders": [{"vcenter_id": "lab", "path": "Tenants/Blue"}],
         }
         trust = {
             "host": f"127.0.0.1:{self.lab.port}",

@@ -20,6 +20,7 @@ from vbm.web.options import WebOptions
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PASSWORD = "correct horse battery 7"
+_MANY = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{8}T\d{9}-[0-9a-f]{10}|\d{4}-\d\d(-\d\d)?")
 
 
 class _Strict(HTMLParser):
@@ -74,6 +75,39 @@ class Browser:
         if answer.status_code in {302, 303}:
             return answer.headers["location"]
         return f"{answer.status_code} {answer.text}"
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        for name in ("href", "src", "hx-get"):
+            link = given.get(name)
+            if link and link.startswith("/"):
+                self.found.append(link.partition("#")[0])
+
+
+def walk(client: TestClient) -> tuple[set[str], list[tuple[str, int]]]:
+    """Follows every link from the first page on: (one link to each kind of thing, those that led to no page)."""
+    waiting, shapes, broken = ["/"], {"/"}, []
+    while waiting:
+        path = waiting.pop()
+        answer = client.get(path, headers={"accept": "text/html"})
+        if answer.status_code != 200:
+            broken.append((path, answer.status_code))
+        if not answer.headers["content-type"].startswith("text/html"):
+            continue
+        links = _Links()
+        links.feed(answer.text)
+        for link in links.found:
+            shape = _MANY.sub("*", link)
+            if shape not in shapes:  # one of each kind of object
+                shapes.add(shape)
+                waiting.append(link)
+    return shapes, broken
 
 
 class PagesRig(JobsRig):

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
+from vbm.catalog.vcenters import VcenterRecord, insert_vcenter
 from vbm.cli.api_key import expiry
 from vbm.cli.main import app as command
 from vbm.errors import InputError
@@ -87,3 +88,52 @@ def test_an_end_is_written_as_people_do(text: str, end: str) -> None:
 def test_an_end_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         expiry(text, NOW)
+
+
+def _vcenter(name: str) -> None:
+    with Workspace.from_environment() as space, space.catalog.writing() as session:
+        record = VcenterRecord(
+            name.replace("/", "-"), name, "h", 1, "u", "00" * 32, "", "", "", NOW, sealed_password=""
+        )
+        insert_vcenter(session, record)
+
+
+def test_limits_to_folders_are_given_kept_and_taken_away(client: TestClient) -> None:
+    """A vCenter's name may hold a slash: the longest that is one is meant."""
+    for name in ("lab", "lab/two"):
+        _vcenter(name)
+    admin = json.loads(vbm("api-key", "create", "--name", "a", "--role", "admin", "--json").stdout)["key"]
+    vbm("user", "add", "otto", "--role", "admin", "--password-env", "ANNA")
+    add = ("user", "add", "anna", "--role", "viewer", "--password-env", "ANNA", "--json")
+    made = json.loads(vbm(*add, "--folder", "lab/Tenants/Blue/", "--folder", "lab/two/Red").stdout)
+    folders = [{"vcenter_id": "lab", "path": "Tenants/Blue"}, {"vcenter_id": "lab-two", "path": "Red"}]
+    assert (made["vcenters"], made["folders"]) == ([], folders)
+    listed = vbm("user", "list").stdout
+    assert "lab/Tenants/Blue" in listed
+    assert "lab/two/Red" in listed
+
+    def patched(**fields: object) -> dict[str, object]:
+        where, headers = f"/api/v1/users/{made['id']}", {"x-api-key": admin}
+        etag = client.get(where, headers=headers).headers["etag"]
+        answer = client.patch(where, json=fields, headers=headers | {"if-match": etag})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    kept = patched(vcenters=["lab/two"])
+    assert (kept["vcenters"], kept["folders"]) == (["lab-two"], folders[:1])  # all of it holds its folders
+    assert patched(role="operator")["folders"] == folders[:1]
+    assert patched(folders=[])["vcenters"] == ["lab-two"]
+    vbm("user", "set-role", "anna", "--role", "viewer", "--folder", "lab/Green")
+    assert patched()["folders"] == [{"vcenter_id": "lab", "path": "Green"}]
+    vbm("user", "set-role", "anna", "--role", "viewer", "--everywhere")
+    assert (patched()["vcenters"], patched()["folders"]) == ([], [])
+
+
+@pytest.mark.parametrize("folder", ["lab", "lab/", "lab//", "elsewhere/Blue", "/Blue", ""])
+def test_what_names_no_folder_gives_no_limit_and_no_user(client: TestClient, folder: str) -> None:
+    _vcenter("lab")
+    refused = vbm(
+        "user", "add", "anna", "--role", "admin", "--password-env", "ANNA", "--folder", folder, code=2
+    )
+    assert "VCENTER/FOLDER" in refused.stderr
+    assert "anna" not in vbm("user", "list").stdout

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from vbm.catalog.restore_points import PointRecord, put_points
 from vbm.catalog.runs import RunRecord, insert_runs
 from vbm.catalog.vcenters import VcenterRecord, insert_vcenter
+from vbm.catalog.vm_places import put_folders
 from vbm.ids import new_id
 from vbm.repository.format import RepositoryOptions
 from vbm.repository.keys import NoKey
@@ -21,6 +22,7 @@ from vbm.security.roles import Permission, Role, permits
 from vbm.services import accounts, api_keys, identity, jobs, repositories, sign_in
 from vbm.services.accounts import NewUser
 from vbm.services.api_keys import NewApiKey
+from vbm.services.limits import Folder
 from vbm.services.repositories import Key
 from vbm.services.workspace import Workspace
 from vbm.settings import Settings
@@ -71,11 +73,13 @@ class Site:
         is_problem = answer.headers.get("content-type") == "application/problem+json"
         return answer.status_code, answer.json()["code"] if is_problem else ""
 
-    def user(self, name: str, role: Role, vcenters: tuple[str, ...] = ()) -> None:
-        made = accounts.create(self.space, NewUser(name, role, "correct horse battery 7", vcenters))
+    def user(
+        self, name: str, role: Role, vcenters: tuple[str, ...] = (), folders: tuple[Folder, ...] = ()
+    ) -> None:
+        made = accounts.create(self.space, NewUser(name, role, "correct horse battery 7", vcenters, folders))
         begun = sign_in.begin(self.space, made, "127.0.0.1", "tests")
         self.cookies[name] = (begun.cookie, begun.session.csrf)
-        self.keys[name] = api_keys.create(self.space, NewApiKey(name, role, None, vcenters))[1]
+        self.keys[name] = api_keys.create(self.space, NewApiKey(name, role, None, vcenters, folders))[1]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for role in Role:
             made.user(role.value, role)
             made.user(f"elsewhere-{role}", role, ("theirs",))
+            made.user(f"tenant-{role}", role, (), (("ours", "Tenants/Blue"),))
+            made.user(f"owner-{role}", role, (), (("ours", "Tenants/Blue2"),))
         yield made
 
 
@@ -129,6 +135,7 @@ def _seeded(space: Workspace) -> dict[str, str]:
     with space.catalog.writing() as session:
         insert_runs(session, [run])
         put_points(session, [point])
+        put_folders(session, "ours", {"u": "Tenants/Blue2/Web"})
     return {"job": job.id, "run": run.id, "backup": POINT, "point": POINT, "vcenter": "ours"}
 
 
@@ -174,15 +181,23 @@ def test_a_role_may_what_the_table_says_and_nothing_else(site: Site, who: str, h
     assert wrong == []
 
 
+@pytest.mark.parametrize("how", ["session", "key"])
 @pytest.mark.parametrize("role", list(Role))
-def test_who_is_limited_to_another_vcenter_finds_nothing_of_ours(site: Site, role: Role) -> None:
+@pytest.mark.parametrize("limit", ["elsewhere", "tenant"])
+def test_who_is_limited_to_another_vcenter_or_folder_finds_nothing_of_ours(
+    site: Site, role: Role, limit: str, how: str
+) -> None:
     """By whatever route: what is not theirs is as if it were not there, and is there afterwards."""
+    who = f"{limit}-{role}"
+    key = site.keys[who] if how == "key" else ""
     found = []
     for method, path in in_order():
         names = set(re.findall(r"\{(\w+)\}", path)) & set(site.known)
+        if limit == "tenant" and (method == "GET" or path.endswith("/test")):
+            names -= {"vcenter"}  # where their folder is, they may look
         if not names:
             continue
-        status, _ = site.ask(method, filled(path, site.known), f"elsewhere-{role}")
+        status, _ = site.ask(method, filled(path, site.known), "" if key else who, key)
         if status not in {403, 404, 422} and not (status == 400 and method == "POST"):
             found.append((method, path, status))
     assert found == []
@@ -190,29 +205,43 @@ def test_who_is_limited_to_another_vcenter_finds_nothing_of_ours(site: Site, rol
     assert site.ask("GET", filled("/api/v1/runs/{run}", site.known), "", site.keys["admin"])[0] == 200
 
 
+def items(site: Site, path: str, who: str) -> list[object]:
+    answer = site.client.get(path, headers={"x-api-key": site.keys[who]})
+    return list(answer.json()["items"])
+
+
 @pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/runs", "/api/v1/backups", "/api/v1/vcenters"])
 def test_lists_hold_only_what_is_within_the_limit(site: Site, path: str) -> None:
-    def items(who: str) -> list[object]:
-        answer = site.client.get(path, headers={"x-api-key": site.keys[who]})
-        return list(answer.json()["items"])
-
-    ours, theirs = items("viewer"), items("elsewhere-viewer")
+    ours, theirs = items(site, path, "viewer"), items(site, path, "elsewhere-viewer")
     assert len(ours) > len(theirs)
     assert "ours" not in str(theirs)
+    if not path.endswith("vcenters"):
+        assert items(site, path, "tenant-viewer") == []
 
 
-def test_who_is_limited_gives_nobody_more_than_that(site: Site) -> None:
+@pytest.mark.parametrize("what", ["runs", "backups"])
+def test_who_is_limited_to_the_folder_of_a_vm_sees_what_is_of_it(site: Site, what: str) -> None:
+    """``Tenants/Blue`` is not above ``Tenants/Blue2``, whose VM this is; a job that may mean more is not seen."""
+    assert items(site, f"/api/v1/{what}", "owner-viewer") == items(site, f"/api/v1/{what}", "viewer") != []
+    one = filled("/api/v1/runs/{run}" if what == "runs" else "/api/v1/backups/{backup}", site.known)
+    assert site.ask("GET", one, "owner-viewer")[0] == 200
+    assert items(site, "/api/v1/jobs", "owner-viewer") == []
+
+
+@pytest.mark.parametrize("who", ["elsewhere-admin", "owner-admin"])
+def test_who_is_limited_gives_nobody_more_than_that(site: Site, who: str) -> None:
     given = {"name": "mallory", "role": "admin", "password": "correct horse battery 7"}
     for path, body in (("users", given), ("api-keys", {"name": "all", "role": "admin"})):
-        headers = {"x-api-key": site.keys["elsewhere-admin"]}
-        answer = site.client.post(f"/api/v1/{path}", json=body, headers=headers)
+        answer = site.client.post(f"/api/v1/{path}", json=body, headers={"x-api-key": site.keys[who]})
         assert (answer.status_code, answer.json()["code"]) == (403, "permission-missing")
 
 
-def test_who_is_limited_changes_nothing_that_belongs_to_all(site: Site) -> None:
-    headers = {"x-api-key": site.keys["elsewhere-admin"], "if-match": "*"}
+@pytest.mark.parametrize("who", ["elsewhere-admin", "owner-admin"])
+def test_who_is_limited_changes_nothing_that_belongs_to_all(site: Site, who: str) -> None:
+    headers = {"x-api-key": site.keys[who], "if-match": "*"}
+    scope = accounts.get(site.space, who).scope
     changes = (
-        ("PATCH", "users/elsewhere-admin", {"vcenters": []}),
+        ("PATCH", f"users/{who}", {"vcenters": [], "folders": []}),
         ("PATCH", "users/viewer", {"role": "admin"}),
         ("PATCH", "users/admin", {"disabled": True}),
         ("DELETE", "users/viewer", None),
@@ -221,6 +250,9 @@ def test_who_is_limited_changes_nothing_that_belongs_to_all(site: Site) -> None:
             "vcenters",
             {"name": "x", "host": "h", "username": "u", "password": "p", "thumbprint": "00" * 32},
         ),
+        ("PATCH", "vcenters/ours", {"username": "x"}),
+        ("DELETE", "vcenters/ours", None),
+        ("GET", "audit", None),
         ("PATCH", "repositories/main", {"name": "x"}),
         ("DELETE", "repositories/main", None),
         ("POST", "repositories/main/gc", None),
@@ -229,8 +261,11 @@ def test_who_is_limited_changes_nothing_that_belongs_to_all(site: Site) -> None:
     )
     for method, path, body in changes:
         answer = site.client.request(method, f"/api/v1/{path}", json=body, headers=headers)
-        assert (answer.status_code, answer.json()["code"]) == (403, "permission-missing"), (method, path)
-    assert accounts.get(site.space, "elsewhere-admin").scope == ("theirs",)
+        refused = [(403, "permission-missing")]
+        if who.startswith("elsewhere") and path == "vcenters/ours":
+            refused = [(404, "unknown-name")]
+        assert (answer.status_code, answer.json()["code"]) in refused, (method, path)
+    assert accounts.get(site.space, who).scope == scope != ()
 
 
 @pytest.mark.parametrize("path", ["runs", "backups"])

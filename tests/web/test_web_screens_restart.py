@@ -90,6 +90,6 @@ def test_the_page_of_a_run_outlives_the_server(
         page.get_by_text("This backup succeeded.").wait_for()
         assert len(loads) == 1  # the report, once it is done
         said = json.loads(page.evaluate("sessionStorage.getItem('said')"))
-        assert said == [line.message for _, line in runs.logs(rig.workspace, run.id)]  # none lost, none twice
+        assert said == [line.message for _, line in runs.logs(rig.workspace, run)]  # none lost, none twice
     assert [r.state for r in rig.runs()] == ["succeeded"]
     assert rig.ours() == []

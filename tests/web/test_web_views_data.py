@@ -11,6 +11,7 @@ import pytest
 from fixtures_pages import HOSTILE, PagesRig
 from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.restore_points import PointFilter
+from vbm.policy.scope import Scope
 from vbm.security.roles import Role
 from vbm.services import (
     condition,
@@ -82,8 +83,8 @@ def test_restore_points_are_summed_by_vm(rig: PagesRig) -> None:
         assert points.summaries(rig.workspace) == []
 
 
-def _elsewhere() -> identity.Scope:
-    return identity.Scope(frozenset({"another"}))
+def _elsewhere() -> Scope:
+    return Scope.of(["another"])
 
 
 def test_what_a_deletion_frees_is_told_before(rig: PagesRig) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Index,
     Integer,
     String,
@@ -24,6 +25,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
 from vbm.catalog.runs import UUID
+from vbm.catalog.vm_places import within_named
+from vbm.policy.scope import EVERYWHERE, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,12 @@ class PointFilter:
     job_id: str = ""
     pinned: bool | None = None
     verified: str = ""  # never, good or damaged, when it was verified last
+    scope: Scope = EVERYWHERE
 
 
 def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     """The newest first."""
-    query = select(PointRow)
+    query = select(PointRow).where(_within(session, wanted.scope))
     if wanted.vm:
         by_uuid = UUID.fullmatch(wanted.vm.lower()) is not None  # an OR of both would use neither index
         query = query.where(
@@ -148,9 +152,9 @@ def list_points(session: Session, wanted: PointFilter) -> list[PointRecord]:
     ]
 
 
-def points_of(session: Session, point_id: str) -> list[PointRecord]:
+def points_of(session: Session, point_id: str, scope: Scope = EVERYWHERE) -> list[PointRecord]:
     """The restore point of that id, once for each repository that has it."""
-    rows = session.scalars(select(PointRow).where(PointRow.id == point_id))
+    rows = session.scalars(select(PointRow).where(PointRow.id == point_id, _within(session, scope)))
     return [
         PointRecord(**{slot: getattr(row, slot) for slot in PointRecord.__dataclass_fields__}) for row in rows
     ]
@@ -189,19 +193,22 @@ class PointSummary:
     verified: int
 
 
-def point_owners(session: Session, vcenters: Sequence[str] = ()) -> list[tuple[str, str, int]]:
+def _within(session: Session, scope: Scope) -> ColumnElement[bool]:
+    return within_named(session, scope, PointRow.vcenter, PointRow.vm_uuid)
+
+
+def point_owners(session: Session, scope: Scope = EVERYWHERE) -> list[tuple[str, str, int]]:
     """(UUID, name, restore points) of each VM that has any, by name. Answered by an index."""
     query = select(PointRow.vm_uuid, func.max(PointRow.vm_name), func.count()).group_by(PointRow.vm_uuid)
-    if vcenters:
-        query = query.where(PointRow.vcenter.in_(vcenters))
-    rows = [(uuid, name, int(count)) for uuid, name, count in session.execute(query)]
+    found = session.execute(query.where(_within(session, scope)))
+    rows = [(uuid, name, int(count)) for uuid, name, count in found]
     return sorted(rows, key=lambda row: (row[1].casefold(), row[0]))
 
 
 def point_summaries(
-    session: Session, vcenters: Sequence[str] = (), vms: Collection[str] | None = None
+    session: Session, scope: Scope = EVERYWHERE, vms: Collection[str] | None = None
 ) -> list[PointSummary]:
-    """One for each VM, or of those, that has a restore point, by name. ``vcenters``: names; none: all."""
+    """One for each VM, or of those, that has a restore point, by name."""
     query = select(
         PointRow.vm_uuid,
         func.max(PointRow.vm_name),
@@ -214,20 +221,17 @@ def point_summaries(
         func.sum(cast(PointRow.pinned, Integer)),
         func.coalesce(func.sum(cast(PointRow.verified_good, Integer)), 0),
     ).group_by(PointRow.vm_uuid)
+    query = query.where(_within(session, scope))
     if vms is not None:
         query = query.where(PointRow.vm_uuid.in_(vms))
-    if vcenters:
-        query = query.where(PointRow.vcenter.in_(vcenters))
     rows = [PointSummary(*row[:6], *map(int, row[6:])) for row in session.execute(query)]
     return sorted(rows, key=lambda row: (row.vm_name.casefold(), row.vm_uuid))
 
 
-def count_points(session: Session, repository_id: str, vcenters: Sequence[str] = ()) -> tuple[int, int]:
-    """(restore points, VMs) of one repository. ``vcenters``: names; none: all."""
+def count_points(session: Session, repository_id: str, scope: Scope = EVERYWHERE) -> tuple[int, int]:
+    """(restore points, VMs) of one repository."""
     query = select(func.count(), func.count(PointRow.vm_uuid.distinct()))
-    query = query.where(PointRow.repository_id == repository_id)
-    if vcenters:
-        query = query.where(PointRow.vcenter.in_(vcenters))
+    query = query.where(PointRow.repository_id == repository_id, _within(session, scope))
     points, vms = session.execute(query).one()
     return int(points), int(vms)
 

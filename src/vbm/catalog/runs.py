@@ -18,6 +18,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
 from vbm.catalog.errors import UnknownNameError
+from vbm.catalog.vm_places import within
+from vbm.policy.scope import EVERYWHERE, Scope
 
 UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIVE: Final = ("queued", "running")
@@ -183,6 +185,7 @@ class RunFilter:
     repository_id: str = ""
     since: datetime | None = None  # when it was queued
     until: datetime | None = None
+    scope: Scope = EVERYWHERE
 
 
 _BRIEF: Final = (
@@ -220,6 +223,8 @@ def _listed(query: Select[Any], wanted: RunFilter) -> Select[Any]:
         query = query.where(RunRow.execution_id == wanted.execution_id)
     if wanted.vcenters:
         query = query.where(RunRow.vcenter_id.in_(wanted.vcenters))
+    if not wanted.scope.everything:
+        query = query.where(within(wanted.scope, RunRow.vcenter_id, RunRow.vm_uuid))
     if wanted.repository_id:
         query = query.where(RunRow.repository_id == wanted.repository_id)
     if wanted.kinds:
@@ -324,12 +329,11 @@ def prune_runs(session: Session, before: datetime) -> None:
 
 
 def count_ends(
-    session: Session, first: datetime, last: datetime, vcenters: Sequence[str] = ()
+    session: Session, first: datetime, last: datetime, scope: Scope = EVERYWHERE
 ) -> dict[str, int]:
     """How many backups queued from ``first`` until ``last`` have ended in each state. Answered by an index."""
     span = (RunRow.id >= f"{first:%Y%m%dT%H%M%S}") & (RunRow.id < f"{last:%Y%m%dT%H%M%S}")
     ended = RunRow.state.in_(ENDED) & (RunRow.kind == "backup")
-    query = select(RunRow.state, func.count()).where(span, ended)
-    if vcenters:
-        query = query.where(RunRow.vcenter_id.in_(vcenters))
+    seen = within(scope, RunRow.vcenter_id, RunRow.vm_uuid)
+    query = select(RunRow.state, func.count()).where(span, ended, seen)
     return {state: int(count) for state, count in session.execute(query.group_by(RunRow.state))}

@@ -26,6 +26,7 @@ REVISIONS: Final = (
     "0007",
     "0008",
     "0009",
+    "0010",
 )  # every migration of this version, oldest first
 HEAD: Final = REVISIONS[-1]
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")

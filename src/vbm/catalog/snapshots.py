@@ -11,6 +11,8 @@ from sqlalchemy import Boolean, Index, Integer, String, Text, delete, select, up
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
+from vbm.catalog.vm_places import within
+from vbm.policy.scope import EVERYWHERE, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,12 @@ def change_snapshot(session: Session, name: str, values: Mapping[str, Any]) -> N
     session.execute(update(SnapshotRow).where(SnapshotRow.name == name).values(**values))
 
 
-def outstanding(session: Session, vcenter_id: str | None = None) -> list[SnapshotRecord]:
+def outstanding(
+    session: Session, vcenter_id: str | None = None, scope: Scope = EVERYWHERE
+) -> list[SnapshotRecord]:
     """Every snapshot that may exist, of one vCenter or of all, the oldest first."""
-    query = select(SnapshotRow).order_by(SnapshotRow.created, SnapshotRow.name)
+    query = select(SnapshotRow).where(within(scope, SnapshotRow.vcenter_id, SnapshotRow.vm_uuid))
+    query = query.order_by(SnapshotRow.created, SnapshotRow.name)
     if vcenter_id is not None:
         query = query.where(SnapshotRow.vcenter_id == vcenter_id)
     return [_record(row) for row in session.scalars(query)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Index, Integer, String, Text, delete, func, select, update
+from sqlalchemy import JSON, Boolean, Index, Integer, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base, UtcTime
@@ -16,7 +16,7 @@ from vbm.catalog.names import name_key, unknown_name
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """``source``: local or oidc. ``scope``: ids of the vCenters that the user is limited to; empty: all.
+    """``source``: local or oidc. ``scope``: places that the user is limited to; empty: all.
 
     ``subject``: whom the identity provider means.
     """
@@ -121,9 +121,9 @@ def delete_user(session: Session, user_id: str) -> None:
 
 
 def count_admins(session: Session) -> int:
-    """Those who can sign in."""
+    """Those who can sign in and are limited to nothing: only they manage users."""
     wanted = (UserRow.role == "admin") & UserRow.disabled.is_(False)
-    return session.scalar(select(func.count()).select_from(UserRow).where(wanted)) or 0
+    return sum(1 for scope in session.scalars(select(UserRow.scope).where(wanted)) if not scope)
 
 
 # --- sessions

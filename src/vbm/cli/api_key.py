@@ -12,7 +12,7 @@ from vbm.cli import output
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc
 from vbm.cli.output import Column
-from vbm.cli.user import RoleOption, VcenterLimit
+from vbm.cli.user import FolderLimit, RoleOption, VcenterLimit, folders_of
 from vbm.errors import InputError
 from vbm.services import api_keys
 from vbm.services.api_keys import NewApiKey
@@ -54,12 +54,14 @@ def create(
         typer.Option(metavar="WHEN", help="Its end: 90d, 2027-01-31 or a time; none: it has no end."),
     ] = None,
     vcenter: VcenterLimit = None,
+    folder: FolderLimit = None,
     as_json: Json = False,
 ) -> None:
     """Create a key. It is shown this once; afterwards only its hash is known."""
     with Workspace.from_environment() as workspace:
         end = expiry(expires, workspace.clock.now()) if expires else None
-        record, key = api_keys.create(workspace, NewApiKey(name, role, end, tuple(vcenter or ())))
+        new = NewApiKey(name, role, end, tuple(vcenter or ()), folders_of(workspace, folder))
+        record, key = api_keys.create(workspace, new)
     if as_json:
         output.document(api_key_document(record) | {"key": key})
         return

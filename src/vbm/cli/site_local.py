@@ -95,9 +95,10 @@ class LocalSite:
         return documents.run_document(runs.cancel(self._workspace, run_id))
 
     def log(self, run_id: str, after: int) -> list[Document]:
+        record = runs.get(self._workspace, run_id)
         return [
             {"number": number, "time": rfc3339(line.time), "level": line.level, "message": line.message}
-            for number, line in runs.logs(self._workspace, run_id, after=after)
+            for number, line in runs.logs(self._workspace, record, after=after)
         ]
 
     def vms(self, vcenter: str | None, cancel: CancelToken) -> list[Document]:

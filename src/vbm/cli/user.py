@@ -12,10 +12,12 @@ from vbm.cli.completion import complete_vcenter
 from vbm.cli.groups import examples, group
 from vbm.cli.options import Json, Utc
 from vbm.cli.output import Column
+from vbm.errors import InputError
 from vbm.security.roles import Role
-from vbm.services import accounts, vcenters
+from vbm.services import accounts, limits, vcenters
 from vbm.services.accounts import NewUser
 from vbm.services.documents import user_document
+from vbm.services.limits import Folder
 from vbm.services.workspace import Workspace
 
 app = group("Say who may sign in at the web, and as what.")
@@ -36,6 +38,18 @@ VcenterLimit = Annotated[
         autocompletion=complete_vcenter,
     ),
 ]
+FolderLimit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--folder",
+        metavar="VCENTER/FOLDER",
+        help="Limited to the VMs in this folder and below; may be repeated.",
+    ),
+]
+
+
+def folders_of(workspace: Workspace, given: list[str] | None) -> tuple[Folder, ...]:
+    return tuple(limits.folder(workspace, text) for text in given or ())
 
 
 def _password(variable: str | None, name: str) -> str:
@@ -61,11 +75,13 @@ def add(
     role: RoleOption,
     password_env: PasswordEnv = None,
     vcenter: VcenterLimit = None,
+    folder: FolderLimit = None,
     as_json: Json = False,
 ) -> None:
     """Add a user with a password of twelve characters or more."""
-    new = NewUser(name, role, _password(password_env, name), tuple(vcenter or ()))
+    password = _password(password_env, name)
     with Workspace.from_environment() as workspace:
+        new = NewUser(name, role, password, tuple(vcenter or ()), folders_of(workspace, folder))
         record = accounts.create(workspace, new)
     _show(record, f"Added {record.name} as {record.role}.", as_json=as_json)
 
@@ -94,7 +110,7 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
         (
             record.name,
             record.role,
-            ", ".join(names.get(found, found) for found in record.scope) or "–",
+            ", ".join(limits.said(record.scope, names)) or "–",
             "yes" if record.has_second_factor else "no",
             "disabled" if record.disabled else "active",
             output.when(record.last_seen, utc=utc) if record.last_seen else "never",
@@ -107,7 +123,8 @@ def list_(as_json: Json = False, utc: Utc = False) -> None:
 @app.command(
     "set-role",
     epilog=examples(
-        "vbm user set-role vera --role operator", "vbm user set-role vera --role operator --vcenter paris"
+        "vbm user set-role vera --role operator",
+        "vbm user set-role vera --role operator --vcenter paris --folder lab/Tenants/Blue",
     ),
 )
 def set_role(
@@ -115,13 +132,17 @@ def set_role(
     *,
     role: RoleOption,
     vcenter: VcenterLimit = None,
-    everywhere: Annotated[bool, typer.Option("--everywhere", help="Limited to no vCenter any more.")] = False,
+    folder: FolderLimit = None,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="Limited to nothing any more.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a user another role. Without `--vcenter` and `--everywhere` its limits stay."""
-    limits = vcenter or ([] if everywhere else None)
+    """Give a user another role. Without `--vcenter`, `--folder` and `--everywhere` its limits stay."""
+    if everywhere and (vcenter or folder):
+        raise InputError("--everywhere takes all limits away", hint="leave out --vcenter and --folder")
     with Workspace.from_environment() as workspace:
-        record = accounts.set_role(workspace, name, role, limits)
+        changed = everywhere or vcenter or folder
+        whole, parts = (vcenter or [], folders_of(workspace, folder)) if changed else (None, None)
+        record = accounts.set_role(workspace, name, role, whole, parts)
     _show(record, f"{record.name} is {record.role} now.", as_json=as_json)
 
 

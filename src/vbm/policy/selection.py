@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from vbm.ids import VmUuid
+from vbm.policy.folders import lies_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class _Rule:
             case "vm":
                 return vm.name == self.text or vm.instance_uuid == self.text.lower() or self._matches(vm.name)
             case "folder":
-                return _lies_in(vm.folder, self.text)
+                return lies_in(vm.folder, self.text)
             case "resource pool":
-                return _lies_in(vm.resource_pool, self.text)
+                return lies_in(vm.resource_pool, self.text)
             case "tag":
                 return any(self._matches(tag) or self._matches(tag.rpartition(":")[2]) for tag in vm.tags)
             case _:
@@ -105,9 +105,3 @@ def _rules(selection: Selection) -> list[tuple[str, _Rule]]:
 def _pattern(text: str) -> re.Pattern[str]:
     wild = {"*": ".*", "?": "."}
     return re.compile("".join(wild.get(char) or re.escape(char) for char in text), re.IGNORECASE | re.DOTALL)
-
-
-@lru_cache(maxsize=65536)  # thousands of VMs lie in some hundred folders
-def _lies_in(path: str, folder: str) -> bool:
-    wanted, actual = folder.strip("/").casefold(), path.strip("/").casefold()
-    return actual == wanted or actual.startswith(f"{wanted}/")

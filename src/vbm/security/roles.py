@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -34,20 +33,6 @@ class PermissionMissingError(NotAllowedError):
     """The role of who asks does not permit it."""
 
     code = "permission-missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The vCenters, by id, that somebody may see and work on; empty: all of them."""
-
-    vcenters: frozenset[str] = frozenset()
-
-    @property
-    def everything(self) -> bool:
-        return not self.vcenters
-
-    def covers(self, vcenter_id: str) -> bool:
-        return self.everything or vcenter_id in self.vcenters
 
 
 def permits(role: Role, permission: Permission) -> bool:

@@ -20,13 +20,13 @@ from vbm.catalog.users import (
     insert_user,
     user_by_name,
 )
-from vbm.catalog.vcenters import vcenter_by_name
 from vbm.errors import InputError, NotAllowedError
 from vbm.ids import new_id
 from vbm.security.passwords import check_rules, hash_password
 from vbm.security.roles import Role
-from vbm.services import identity, trail
+from vbm.services import identity, limits, trail
 from vbm.services.conditions import anything
+from vbm.services.limits import Folder
 from vbm.services.workspace import Workspace
 
 
@@ -44,12 +44,13 @@ class SetUpDoneError(NotAllowedError):
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """``vcenters``: names or ids that the user is limited to; none: all."""
+    """``vcenters``, by name or id, and ``folders`` that the user is limited to; none: everything."""
 
     name: str
     role: Role
     password: str = field(repr=False)
     vcenters: tuple[str, ...] = ()
+    folders: tuple[Folder, ...] = ()
 
 
 def none_yet(workspace: Workspace) -> bool:
@@ -81,7 +82,7 @@ def create(workspace: Workspace, new: NewUser) -> UserRecord:
             session,
             "user.create",
             record.name,
-            {"role": record.role, "vcenters": list(record.scope)},
+            {"role": record.role, "scope": list(record.scope)},
         )
     return record
 
@@ -91,7 +92,7 @@ def _prepared(workspace: Workspace, new: NewUser) -> UserRecord:
     check_rules(new.password, name)
     now = workspace.clock.now()
     with workspace.catalog.reading() as session:
-        scope = _scope(session, new.vcenters)
+        scope = limits.stored(session, new.vcenters, new.folders)
     return UserRecord(
         id=new_id(now),
         name=name,
@@ -100,10 +101,6 @@ def _prepared(workspace: Workspace, new: NewUser) -> UserRecord:
         scope=scope,
         password_hash=hash_password(new.password),
     )
-
-
-def _scope(session: Transaction, vcenters: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted({vcenter_by_name(session, name).id for name in vcenters}))
 
 
 def listing(workspace: Workspace) -> list[UserRecord]:
@@ -120,10 +117,14 @@ def get(workspace: Workspace, name: str) -> UserRecord:
 
 
 def set_role(
-    workspace: Workspace, name: str, role: Role, vcenters: Sequence[str] | None = None
+    workspace: Workspace,
+    name: str,
+    role: Role,
+    vcenters: Sequence[str] | None = None,
+    folders: Sequence[Folder] | None = None,
 ) -> UserRecord:
-    """Another role; another scope where ``vcenters`` is given. Raises LastAdminError."""
-    return change(workspace, name, UserChange(role=role, vcenters=vcenters), action="user.set-role")
+    """Another role; other limits where any are given. Raises LastAdminError."""
+    return change(workspace, name, UserChange(role, vcenters, folders), action="user.set-role")
 
 
 def set_disabled(workspace: Workspace, name: str, *, disabled: bool) -> UserRecord:
@@ -138,6 +139,7 @@ class UserChange:
 
     role: Role | None = None
     vcenters: Sequence[str] | None = None
+    folders: Sequence[Folder] | None = None
     disabled: bool | None = None
     password: str | None = field(default=None, repr=False)
 
@@ -158,8 +160,10 @@ def change(
         record = user_by_name(session, name)
         condition(record)
         values: dict[str, Any] = {} if wanted.role is None else {"role": wanted.role.value}
-        if wanted.vcenters is not None:
-            values["scope"] = list(_scope(session, wanted.vcenters))
+        if wanted.vcenters is not None or wanted.folders is not None:
+            whole = limits.whole(record.scope) if wanted.vcenters is None else wanted.vcenters
+            parts = limits.folders(record.scope) if wanted.folders is None else wanted.folders
+            values["scope"] = list(limits.stored(session, whole, parts))
         if wanted.disabled is not None:
             values["disabled"] = wanted.disabled
         noted = dict(values) | ({"password": True} if hashed else {})

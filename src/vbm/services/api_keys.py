@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,13 +18,14 @@ from vbm.catalog.users import (
     insert_api_key,
     touch_api_key,
 )
-from vbm.catalog.vcenters import vcenter_by_name
 from vbm.errors import InputError
 from vbm.ids import new_id
-from vbm.security.roles import Role, Scope, weaker
+from vbm.policy.scope import Scope
+from vbm.security.roles import Role, weaker
 from vbm.security.tokens import API_KEY_PREFIX, kept, new_api_key
-from vbm.services import identity, trail
+from vbm.services import identity, limits, trail
 from vbm.services.identity import Identity
+from vbm.services.limits import Folder
 from vbm.services.workspace import Workspace
 
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -37,6 +37,7 @@ class NewApiKey:
     role: Role
     expires: datetime | None = None
     vcenters: tuple[str, ...] = ()
+    folders: tuple[Folder, ...] = ()
 
 
 def create(workspace: Workspace, new: NewApiKey) -> tuple[ApiKeyRecord, str]:
@@ -54,7 +55,7 @@ def create(workspace: Workspace, new: NewApiKey) -> tuple[ApiKeyRecord, str]:
             role=new.role.value,
             created=now,
             expires=new.expires,
-            scope=tuple(sorted({vcenter_by_name(session, name).id for name in new.vcenters})),
+            scope=limits.stored(session, new.vcenters, new.folders),
             hash=kept(key),
         )
         insert_api_key(session, record)
@@ -109,12 +110,5 @@ def identified(workspace: Workspace, key: str, source: str) -> Identity | None:
         with workspace.catalog.writing() as session:
             touch_api_key(session, record.id, now)
     role = Role(record.role) if owner is None else weaker(Role(record.role), Role(owner.role))
-    limits = frozenset(record.scope) if owner is None else _narrower(record.scope, owner.scope)
-    return Identity(f"key:{record.name}", role, source, Scope(limits))
-
-
-def _narrower(one: Sequence[str], other: Sequence[str]) -> frozenset[str]:
-    """The vCenters that both limits allow; no limit: all. Limits without any in common allow none."""
-    if not one or not other:
-        return frozenset(one or other)
-    return frozenset(one) & frozenset(other) or frozenset({""})
+    scope = Scope.of(record.scope).narrowed(Scope.of(owner.scope if owner is not None else ()))
+    return Identity(f"key:{record.name}", role, source, scope)

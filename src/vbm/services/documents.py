@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vbm.clock import Clock, SystemClock, rfc3339
 from vbm.later import later
+from vbm.policy.scope import Place
 from vbm.services.restore_points import Listed
 from vbm.vsphere.tls import show_thumbprint
 
@@ -204,9 +206,17 @@ def user_document(record: UserRecord) -> dict[str, Any]:
         "source": record.source,
         "disabled": record.disabled,
         "second_factor": record.has_second_factor,
-        "vcenters": list(record.scope),
+        **_limits(record.scope),
         "created": rfc3339(record.created),
         "last_seen": when(record.last_seen),
+    }
+
+
+def _limits(scope: Iterable[str]) -> dict[str, Any]:
+    places = [Place.parse(text) for text in scope]
+    return {
+        "vcenters": [place.vcenter_id for place in places if not place.folder],
+        "folders": [{"vcenter_id": p.vcenter_id, "path": p.folder} for p in places if p.folder],
     }
 
 
@@ -216,7 +226,7 @@ def api_key_document(record: ApiKeyRecord) -> dict[str, Any]:
         "id": record.id,
         "name": record.name,
         "role": record.role,
-        "vcenters": list(record.scope),
+        **_limits(record.scope),
         "created": rfc3339(record.created),
         "expires": when(record.expires),
         "last_used": when(record.last_used),

@@ -132,7 +132,7 @@ def jobs_of(workspace: Workspace, machine: Machine) -> list[JobRecord]:
 
 
 def _rows(workspace: Workspace, machines: Sequence[Machine]) -> list[Row]:
-    planned = {job.name: job.next_run for job in jobs.listing(workspace) if job.enabled}
+    planned = {job.name: job.next_run for job in jobs.visible(workspace) if job.enabled}
     with workspace.catalog.reading() as session:
         failures = newest_failures(session, machines[0].vm.instance_uuid if len(machines) == 1 else "")
     rows = []

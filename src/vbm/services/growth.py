@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from vbm.catalog.point_growth import growth_by_day, growth_by_vm
-from vbm.services import overview, points
+from vbm.security.roles import Permission
+from vbm.services import identity, overview
 from vbm.services.workspace import Workspace
 
 _FARTHEST_DAYS: Final = 3650
@@ -15,10 +16,10 @@ _FARTHEST_DAYS: Final = 3650
 def document(workspace: Workspace, days: int) -> dict[str, Any]:
     """Of the last ``days`` days, as far as who asks may see."""
     now = workspace.clock.now()
-    since, names = now - timedelta(days=days), points.vcenters_seen(workspace)
+    since, scope = now - timedelta(days=days), identity.require(Permission.SEE).scope
     with workspace.catalog.reading() as session:
-        by_day = growth_by_day(session, since, names)
-        by_vm = growth_by_vm(session, since, names)
+        by_day = growth_by_day(session, since, scope)
+        by_vm = growth_by_vm(session, since, scope)
     spaces = overview.spaces(workspace)
     span = (now.date() - by_day[0].date).days + 1 if by_day else 1
     rate = sum(day.new_bytes for day in by_day) // span

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vbm.errors import NotAllowedError
-from vbm.security.roles import Permission, PermissionMissingError, Role, Scope, permits
+from vbm.policy.scope import Scope
+from vbm.security.roles import Permission, PermissionMissingError, Role, permits
 
 
 class NotSignedInError(NotAllowedError):
@@ -76,21 +77,24 @@ def require(permission: Permission, what: str = "") -> Identity:
 
 
 def require_everywhere(what: str, permission: Permission = Permission.MANAGE) -> Identity:
-    """For what belongs to no vCenter. Raises PermissionMissingError where who asks is limited to some of them."""
+    """For what belongs to no VM. Raises PermissionMissingError where who asks is limited to some of them."""
     who = require(permission, what)
     if not who.scope.everything:
         raise PermissionMissingError(
-            f"{who.name} is limited to some vCenters and may not {what}",
+            f"{who.name} is limited to some VMs and may not {what}",
             hint="ask an administrator without limits",
         )
     return who
 
 
-def require_scope(vcenter_id: str) -> None:
-    """Raises PermissionMissingError where who asks is limited to other vCenters."""
+def require_all_of(vcenter_id: str, what: str) -> None:
+    """Raises PermissionMissingError where who asks is limited to other vCenters, or to folders of this one."""
     who = current()
-    if not who.scope.covers(vcenter_id):
-        raise PermissionMissingError(f"{who.name} is limited to other vCenters")
+    if not who.scope.has_all_of(vcenter_id):
+        raise PermissionMissingError(
+            f"{who.name} is limited to other VMs and may not {what}",
+            hint="ask an administrator without limits",
+        )
 
 
 _WHAT: Final = {

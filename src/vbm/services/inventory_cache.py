@@ -15,9 +15,9 @@ from functools import partial
 from typing import Final
 
 from vbm.catalog.jobs import all_jobs
-from vbm.catalog.restore_points import PointFilter, list_points
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.errors import NotFoundError, VbmError
+from vbm.policy.scope import Scope
 from vbm.security.roles import Permission
 from vbm.services import identity, vcenters
 from vbm.services.workspace import Workspace
@@ -25,7 +25,7 @@ from vbm.vsphere import inventory
 from vbm.vsphere.labels import TagsUnavailableError
 from vbm.vsphere.model import VirtualMachine
 from vbm.vsphere.session import Session
-from vbm.workflows.resolve import Labels, labels_for
+from vbm.workflows.resolve import Labels, labels_for, note_folders
 
 _FRESH: Final = timedelta(seconds=60)
 _STALE: Final = timedelta(minutes=10)
@@ -59,9 +59,21 @@ _SHELF: Final = _Shelf()
 
 
 def everything(workspace: Workspace) -> list[Seen]:
-    """Every vCenter that who asks may see, by name."""
+    """Every vCenter, by name, with those of its VMs that who asks may see."""
     scope = identity.require(Permission.SEE).scope
-    return [_seen(workspace, v) for v in vcenters.listing(workspace) if scope.covers(v.id)]
+    return [_limited(seen, scope) for seen in whole(workspace)]
+
+
+def whole(workspace: Workspace) -> list[Seen]:
+    """The same with all VMs of those vCenters: for what is kept for everybody, to be shown to nobody."""
+    return [_seen(workspace, vcenter) for vcenter in vcenters.visible(workspace)]
+
+
+def _limited(seen: Seen, scope: Scope) -> Seen:
+    if scope.has_all_of(seen.vcenter.id):
+        return seen
+    machines = (vm for vm in seen.machines if scope.covers(seen.vcenter.id, vm.folder))
+    return replace(seen, machines=tuple(machines))
 
 
 def machine(workspace: Workspace, given: str) -> tuple[VcenterRecord, VirtualMachine]:
@@ -71,18 +83,6 @@ def machine(workspace: Workspace, given: str) -> tuple[VcenterRecord, VirtualMac
             if given in {vm.instance_uuid, vm.name}:
                 return seen.vcenter, vm
     raise NotFoundError(f"there is no VM {given!r}", hint="look at the list of VMs")
-
-
-def visible_vms(workspace: Workspace) -> frozenset[str] | None:
-    """Instance UUIDs of VMs with restore points that who asks may see; None: all."""
-    scope = identity.require(Permission.SEE).scope
-    if scope.everything:
-        return None
-    names = tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id))
-    with workspace.catalog.reading() as session:
-        return frozenset(
-            point.vm_uuid for point in list_points(session, PointFilter(vcenters=names or ("",)))
-        )
 
 
 def forget() -> None:
@@ -124,6 +124,11 @@ def _read(workspace: Workspace, vcenter: VcenterRecord, known: Seen | None) -> S
     if again is not None and again is not known:
         return again
     found = _SHELF.seen[vcenter.id] = _ask(workspace, vcenter, workspace.clock.now(), known)
+    if not found.problem:
+        try:
+            note_folders(workspace.catalog, vcenter.id, found.machines)
+        except VbmError as error:  # who is limited to folders sees what was known before
+            _log.warning("the folders of %s were not written down: %s", vcenter.name, error.message)
     return found
 
 

@@ -54,7 +54,7 @@ class JobView:
 def views(workspace: Workspace, records: Sequence[JobRecord]) -> list[JobView]:
     """For those jobs."""
     ids = [record.id for record in records]
-    seen = {one.vcenter.id: one for one in inventory_cache.everything(workspace)}
+    seen = {one.vcenter.id: one for one in inventory_cache.whole(workspace)}
     with workspace.catalog.reading() as session:
         results = last_results(session, ids, STRIP)
         oldest = oldest_points(session, ids)

@@ -30,7 +30,7 @@ from vbm.ids import VmUuid, new_id
 from vbm.policy.job import Job
 from vbm.policy.retention import RetentionPlan
 from vbm.policy.schedule import next_runs
-from vbm.security.roles import Permission
+from vbm.security.roles import Permission, PermissionMissingError
 from vbm.services import identity, repositories, trail
 from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
@@ -87,9 +87,14 @@ def listing(workspace: Workspace) -> list[JobRecord]:
 
 
 def visible(workspace: Workspace) -> list[JobRecord]:
-    """Those on vCenters that who asks may see, by name."""
-    scope = identity.require(Permission.SEE).scope
-    return [record for record in listing(workspace) if scope.covers(record.vcenter_id)]
+    """Those that can select nothing but VMs that who asks may see, by name."""
+    identity.require(Permission.SEE)
+    return [record for record in listing(workspace) if _is_seen(record)]
+
+
+def _is_seen(record: JobRecord) -> bool:
+    scope, vcenter = identity.current().scope, record.vcenter_id
+    return scope.has_all_of(vcenter) or scope.covers_selection(vcenter, record.job.selection)
 
 
 def get(workspace: Workspace, name: str) -> JobRecord:
@@ -101,7 +106,7 @@ def get(workspace: Workspace, name: str) -> JobRecord:
 
 def _seen(session: Transaction, name: str) -> JobRecord:
     record = job_by_name(session, name)
-    if not identity.current().scope.covers(record.vcenter_id):
+    if not _is_seen(record):
         raise UnknownNameError(f"there is no job named {name!r}")
     return record
 
@@ -135,10 +140,9 @@ def run_now(
 ) -> tuple[JobRecord, str]:
     """(the job, the id of its execution): a worker looks up its VMs and takes their runs."""
     identity.require(Permission.OPERATE, "run jobs")
-    identity.require_scope(get(workspace, name).vcenter_id)
     now = workspace.clock.now()
     with workspace.catalog.writing() as session:
-        record = job_by_name(session, name)
+        record = _seen(session, name)
         execution = ExecutionRecord(new_id(now), record.id, "manual", now, vms="\n".join(vms), mode=mode)
         insert_execution(session, execution)
         trail.note(workspace, session, "job.run", record.name, {"execution": execution.id})
@@ -157,7 +161,11 @@ def retention(workspace: Workspace, name: str) -> dict[str, tuple[str, Retention
 
 def _record(session: Transaction, job: Job, job_id: str, created: datetime, now: datetime) -> JobRecord:
     vcenter = vcenter_by_name(session, job.vcenter)
-    identity.require_scope(vcenter.id)
+    if not identity.current().scope.covers_selection(vcenter.id, job.selection):
+        raise PermissionMissingError(
+            f"{identity.current().name} is limited to other VMs than this job could select",
+            hint="select by folders alone, and by folders of yours",
+        )
     repository = repository_by_name(session, job.repository)
     document = job.placed(vcenter.id, repository.id).to_document() | {"name": checked_name(job.name)}
     for notice in document["notifications"]:

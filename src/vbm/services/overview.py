@@ -70,7 +70,7 @@ def dashboard(workspace: Workspace) -> Dashboard:
     found = protected.machines(workspace)
     recent = runs.visible_briefly(workspace, RunFilter(since=now - _DAY, limit=_MOST))
     with workspace.catalog.reading() as session:
-        left = [s for s in outstanding(session) if scope.covers(s.vcenter_id)]
+        left = outstanding(session, scope=scope)
     known = [m for m in found if m.last is not None]
     planned = [job for job in jobs.visible(workspace) if job.enabled and job.next_run is not None]
     return Dashboard(

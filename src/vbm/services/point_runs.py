@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from vbm.catalog.restore_points import PointRecord
 from vbm.catalog.runs import RunRecord, insert_runs
+from vbm.catalog.vcenters import VcenterRecord
+from vbm.catalog.vm_places import folder_of
 from vbm.errors import InputError
 from vbm.ids import new_id
-from vbm.security.roles import Permission
+from vbm.security.roles import Permission, PermissionMissingError
 from vbm.services import identity, trail, vcenters
 from vbm.services.workspace import Workspace
 from vbm.vsphere.restore_spec import RestoreSpec
@@ -39,13 +41,41 @@ def restore(workspace: Workspace, record: PointRecord, vcenter: str, spec: Resto
         spec = replace(spec, name=record.vm_name)
     spec.check()
     target = vcenters.seen(workspace, vcenter or record.vcenter)
-    identity.require_scope(target.id)
+    spec = _within_limits(workspace, record, target, spec)
     run = replace(
         _run(workspace, record, "restore", restore_parameters(spec)),
         vcenter_id=target.id,
         datastores=(spec.datastore,) if spec.datastore else (),
     )
     return _queue(workspace, run, "restore-point.restore")
+
+
+def _within_limits(
+    workspace: Workspace, record: PointRecord, target: VcenterRecord, spec: RestoreSpec
+) -> RestoreSpec:
+    """Who is limited to folders restores into one of them: the one in which the VM lies, where none is named.
+
+    Raises PermissionMissingError.
+    """
+    who = identity.current()
+    if who.scope.has_all_of(target.id):
+        return spec
+    with workspace.catalog.reading() as session:
+        lies_in = folder_of(session, target.id, record.vm_uuid)
+    if lies_in is None or not who.scope.covers(target.id, lies_in):
+        raise PermissionMissingError(
+            f"{who.name} is limited to folders, and {record.vm_name} lies in none of them at {target.name}",
+            hint="restore it at the vCenter that it is of",
+        )
+    if spec.in_place:
+        return spec
+    folder = spec.folder or lies_in
+    if not who.scope.covers(target.id, folder):
+        raise PermissionMissingError(
+            f"{who.name} may not restore into the folder {folder!r} of {target.name}",
+            hint=f"the VM's own folder is {lies_in!r}",
+        )
+    return replace(spec, folder=folder)
 
 
 def _run(workspace: Workspace, record: PointRecord, kind: str, parameters: dict[str, Any]) -> RunRecord:

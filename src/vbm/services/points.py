@@ -21,61 +21,54 @@ from vbm.catalog.restore_points import (
     points_of,
 )
 from vbm.ids import RestorePointId
+from vbm.policy.scope import Scope
 from vbm.repository.manifest import Manifest
 from vbm.repository.prune import execute_prune, plan_prune
 from vbm.repository.repository import Repository
 from vbm.security.roles import Permission
-from vbm.services import identity, repositories, trail, vcenters
+from vbm.services import identity, repositories, trail
 from vbm.services.workspace import Workspace
 
 
 def listing(workspace: Workspace, wanted: PointFilter) -> list[PointRecord]:
-    """The newest first, of vCenters that who asks may see."""
-    seen = vcenters_seen(workspace)
-    if seen:
-        asked = tuple(name for name in wanted.vcenters or seen if name in seen)
-        wanted = replace(wanted, vcenters=asked or ("",))
+    """The newest first, as far as who asks may see them."""
     with workspace.catalog.reading() as session:
-        return list_points(session, wanted)
+        return list_points(session, replace(wanted, scope=_scope()))
 
 
 def owners(workspace: Workspace) -> list[tuple[str, str, int]]:
-    """(UUID, name, restore points) of each VM that has any, by name, of vCenters that who asks may see."""
-    names = vcenters_seen(workspace)
+    """(UUID, name, restore points) of each VM that has any, by name, as far as who asks may see them."""
     with workspace.catalog.reading() as session:
-        return point_owners(session, names)
+        return point_owners(session, _scope())
 
 
 def summaries(workspace: Workspace, vms: Collection[str] | None = None) -> list[PointSummary]:
-    """One for each VM, or of those, that has restore points, by name, of vCenters that who asks may see."""
-    names = vcenters_seen(workspace)
+    """One for each VM, or of those, that has restore points, by name, as far as who asks may see them."""
     with workspace.catalog.reading() as session:
-        return point_summaries(session, names, vms)
+        return point_summaries(session, _scope(), vms)
 
 
 def count(workspace: Workspace, repository_id: str) -> tuple[int, int]:
     """(restore points, VMs) of that repository, as far as who asks may see."""
-    names = vcenters_seen(workspace)
     with workspace.catalog.reading() as session:
-        return count_points(session, repository_id, names)
+        return count_points(session, repository_id, _scope())
 
 
-def vcenters_seen(workspace: Workspace) -> tuple[str, ...]:
-    """Names of the vCenters that who asks is limited to, as filters take them; none: all."""
-    scope = identity.require(Permission.SEE).scope
-    if scope.everything:
-        return ()
-    return tuple(v.name for v in vcenters.listing(workspace) if scope.covers(v.id)) or ("",)
+def visible_vms(workspace: Workspace) -> frozenset[str] | None:
+    """Instance UUIDs of VMs with restore points that who asks may see; None: all."""
+    return None if _scope().everything else frozenset(uuid for uuid, _, _ in owners(workspace))
+
+
+def _scope() -> Scope:
+    return identity.require(Permission.SEE).scope
 
 
 def get(workspace: Workspace, point_id: str, repository_id: str = "") -> PointRecord:
     """The restore point of that id, in that repository where several have it. Raises UnknownNameError."""
-    scope = identity.require(Permission.SEE).scope
-    allowed = {v.name for v in vcenters.listing(workspace) if scope.covers(v.id)}
     with workspace.catalog.reading() as session:
-        found = points_of(session, point_id)
+        found = points_of(session, point_id, _scope())
     for record in found:
-        if (scope.everything or record.vcenter in allowed) and repository_id in {"", record.repository_id}:
+        if repository_id in {"", record.repository_id}:
             return record
     raise UnknownNameError(
         f"there is no restore point {point_id!r}", hint="look at the list of restore points"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,7 +11,8 @@ from vbm.catalog.jobs import JobRecord
 from vbm.catalog.restore_points import newest_points
 from vbm.ids import VmUuid
 from vbm.policy.selection import Candidate, select
-from vbm.services import inventory_cache, jobs
+from vbm.security.roles import Permission
+from vbm.services import identity, inventory_cache, jobs
 from vbm.services.inventory_cache import Seen
 from vbm.services.workspace import Workspace
 from vbm.vsphere import preflight
@@ -42,7 +43,9 @@ def machines(
     workspace: Workspace, *, vcenter: str = "", name: str = "", protection: bool | None = None
 ) -> list[Machine]:
     """Those that who asks may see, by name."""
-    seen = [s for s in inventory_cache.everything(workspace) if vcenter in {"", s.vcenter.name, s.vcenter.id}]
+    scope = identity.require(Permission.SEE).scope
+    seen = [s for s in inventory_cache.whole(workspace) if vcenter in {"", s.vcenter.name, s.vcenter.id}]
+    seen_jobs = _names_of_seen_jobs(workspace)
     with workspace.catalog.reading() as session:
         newest = newest_points(session)
     by_vcenter: dict[str, list[JobRecord]] = {}
@@ -52,10 +55,13 @@ def machines(
     for one in seen:
         protecting = _protecting(one, by_vcenter.get(one.vcenter.id, ()))
         for vm in one.machines:
+            if not scope.covers(one.vcenter.id, vm.folder):
+                continue
             last, count = newest.get(vm.instance_uuid, (None, 0))
             if name.casefold() not in vm.name.casefold() or protection not in {None, last is not None}:
                 continue
-            found.append(Machine(vm, one.vcenter.name, last, count, protecting.get(vm.instance_uuid, ())))
+            names = seen_jobs(protecting.get(vm.instance_uuid, ()))
+            found.append(Machine(vm, one.vcenter.name, last, count, names))
     return sorted(found, key=lambda machine: (machine.vm.name.casefold(), machine.vm.instance_uuid))
 
 
@@ -112,7 +118,7 @@ def _inventory(one: Seen) -> _Inventory:
 
 
 def selected_count(one: Seen, job: JobRecord) -> int:
-    """How many of the vCenter's VMs the job selects, as it was last seen."""
+    """How many of the whole vCenter's VMs the job selects, as it was last seen."""
     return len(_matched(one, job))
 
 
@@ -121,6 +127,15 @@ def machine(workspace: Workspace, given: str) -> Machine:
     vcenter, vm = inventory_cache.machine(workspace, given)
     with workspace.catalog.reading() as session:
         last, count = newest_points(session, vm.instance_uuid).get(vm.instance_uuid, (None, 0))
-    one = next(s for s in inventory_cache.everything(workspace) if s.vcenter.id == vcenter.id)
+    one = next(s for s in inventory_cache.whole(workspace) if s.vcenter.id == vcenter.id)
     protecting = _protecting(one, [j for j in jobs.listing(workspace) if j.vcenter_id == vcenter.id])
-    return Machine(vm, vcenter.name, last, count, protecting.get(vm.instance_uuid, ()))
+    names = _names_of_seen_jobs(workspace)(protecting.get(vm.instance_uuid, ()))
+    return Machine(vm, vcenter.name, last, count, names)
+
+
+def _names_of_seen_jobs(workspace: Workspace) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Of names of jobs, those that who asks may see."""
+    if identity.current().scope.everything:
+        return lambda names: names
+    seen = {record.name for record in jobs.visible(workspace)}
+    return lambda names: tuple(name for name in names if name in seen)

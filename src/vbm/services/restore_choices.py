@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vbm.catalog.restore_points import PointRecord
@@ -118,11 +118,15 @@ _POWER: Final = {"poweredOn": "running", "suspended": "suspended"}
 
 
 def destinations(workspace: Workspace, vcenter: str) -> tuple[DatacenterPlaces, ...]:
-    """Where a VM could go at that vCenter, by name. Raises the errors of connecting."""
-    identity.require(Permission.OPERATE)
+    """Where who asks may put a VM at that vCenter, by name. Raises the errors of connecting."""
+    scope = identity.require(Permission.OPERATE).scope
     record = vcenters.seen(workspace, vcenter)
     with vcenters.connect(workspace, record.name) as session:
-        return places(session)
+        found = places(session)
+    return tuple(
+        replace(one, folders=tuple(path for path in one.folders if scope.covers(record.id, path)))
+        for one in found
+    )
 
 
 def check(found: Source, spec: RestoreSpec, there: tuple[DatacenterPlaces, ...]) -> list[str]:

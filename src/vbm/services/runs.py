@@ -24,6 +24,7 @@ from vbm.catalog.runs import (
     run_by_id,
     run_marks,
 )
+from vbm.catalog.vm_places import covers_vm
 from vbm.errors import NotAllowedError
 from vbm.security.roles import Permission
 from vbm.services import identity, jobs, trail
@@ -43,7 +44,7 @@ def listing(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
 
 
 def visible(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
-    """The newest first, of vCenters that who asks may see."""
+    """The newest first, as far as who asks may see them."""
     return listing(workspace, _limited(wanted))
 
 
@@ -54,12 +55,7 @@ def visible_briefly(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
 
 
 def _limited(wanted: RunFilter) -> RunFilter:
-    scope = identity.require(Permission.SEE).scope
-    if scope.everything:
-        return wanted
-    asked = wanted.vcenters or scope.vcenters
-    covered = tuple(one for one in asked if scope.covers(one))
-    return replace(wanted, vcenters=covered or ("-",))  # no vCenter has that id
+    return replace(wanted, scope=identity.require(Permission.SEE).scope)
 
 
 def get(workspace: Workspace, run_id: str) -> RunRecord:
@@ -67,15 +63,15 @@ def get(workspace: Workspace, run_id: str) -> RunRecord:
     who = identity.require(Permission.SEE)
     with workspace.catalog.reading() as session:
         record = run_by_id(session, run_id)
-    if not who.scope.covers(record.vcenter_id):
-        raise UnknownNameError(f"there is no run {run_id!r}")
+        if not covers_vm(session, who.scope, record.vcenter_id, record.vm_uuid):
+            raise UnknownNameError(f"there is no run {run_id!r}")
     return record
 
 
 def of_execution(workspace: Workspace, execution_id: str) -> tuple[ExecutionRecord | None, list[RunRecord]]:
-    """How an execution stands and the runs it has become, oldest first."""
+    """How an execution stands and the runs it has become that who asks may see, oldest first."""
     with workspace.catalog.reading() as session:
-        found = list_runs(session, RunFilter(execution_id=execution_id, limit=100_000))
+        found = list_runs(session, _limited(RunFilter(execution_id=execution_id, limit=100_000)))
         return find_execution(session, execution_id), found[::-1]
 
 
@@ -92,10 +88,8 @@ def of_job_execution(
 def cancel(workspace: Workspace, run_id: str) -> RunRecord:
     """Ask it to stop; its snapshot is removed first. Raises RunEndedError."""
     identity.require(Permission.OPERATE, "cancel runs")
-    identity.require_scope(get(workspace, run_id).vcenter_id)
-    now = workspace.clock.now()
+    record, now = get(workspace, run_id), workspace.clock.now()
     with workspace.catalog.writing() as session:
-        record = run_by_id(session, run_id)
         if not request_cancel(session, record.id, f"by {identity.current().name}", now):
             raise RunEndedError(f"the run {record.id} has ended already: {record.state}")
         trail.note(workspace, session, "run.cancel", record.id, {"vm": record.vm_name})
@@ -107,8 +101,8 @@ def cancel(workspace: Workspace, run_id: str) -> RunRecord:
 
 
 def cancel_all(workspace: Workspace, job_id: str) -> list[RunRecord]:
-    """Cancel every run of the job that has not ended; those that were asked to stop."""
-    found = listing(workspace, RunFilter(states=LIVE, job_id=job_id, limit=100_000))
+    """Cancel every run of the job that has not ended and that who asks may see; those that were asked to stop."""
+    found = visible(workspace, RunFilter(states=LIVE, job_id=job_id, limit=100_000))
     stopped = []
     for record in found:
         with suppress(RunEndedError):  # it ended meanwhile
@@ -116,10 +110,10 @@ def cancel_all(workspace: Workspace, job_id: str) -> list[RunRecord]:
     return stopped
 
 
-def logs(workspace: Workspace, run_id: str, *, after: int = 0) -> list[tuple[int, LogLine]]:
-    """(number, line), the oldest first."""
+def logs(workspace: Workspace, record: RunRecord, *, after: int = 0) -> list[tuple[int, LogLine]]:
+    """(number, line) of a run that ``get`` gave, the oldest first."""
     with workspace.catalog.reading() as session:
-        return log_lines(session, run_id, after=after)
+        return log_lines(session, record.id, after=after)
 
 
 def marks(workspace: Workspace, run_ids: Collection[str]) -> dict[str, Hashable]:
@@ -135,10 +129,10 @@ def job_id_of(workspace: Workspace, name: str) -> str:
 
 
 def ends(workspace: Workspace, days: Sequence[tuple[datetime, datetime]]) -> list[dict[str, int]]:
-    """For each span: how many backups queued in it have ended how, of vCenters that who asks may see."""
+    """For each span: how many backups queued in it have ended how, as far as who asks may see them."""
     scope = identity.require(Permission.SEE).scope
     with workspace.catalog.reading() as session:
-        return [count_ends(session, first, last, tuple(scope.vcenters)) for first, last in days]
+        return [count_ends(session, first, last, scope) for first, last in days]
 
 
 def worst_between(workspace: Workspace, first: datetime, last: datetime, limit: int) -> list[RunRecord]:

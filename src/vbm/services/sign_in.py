@@ -25,8 +25,9 @@ from vbm.catalog.users import (
     web_sessions_of,
 )
 from vbm.errors import NotAllowedError, TransientError
+from vbm.policy.scope import Scope
 from vbm.security.passwords import matches
-from vbm.security.roles import Role, Scope
+from vbm.security.roles import Role
 from vbm.security.tokens import kept, new_token
 from vbm.services import identity, second_factor, trail
 from vbm.services.identity import Identity
@@ -82,7 +83,7 @@ class SignedIn:
             self.user.name,
             Role(self.user.role),
             self.session.address,
-            Scope(frozenset(self.user.scope)),
+            Scope.of(self.user.scope),
             self.user.id,
         )
 

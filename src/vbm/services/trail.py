@@ -32,12 +32,14 @@ def refused(workspace: Workspace, action: str, target: str, code: str) -> None:
 
 
 def listing(workspace: Workspace, wanted: AuditFilter) -> list[AuditEntry]:
-    """The newest first."""
+    """The newest first. For administrators without limits: it tells of everything."""
+    identity.require_everywhere("see the audit trail")
     with workspace.catalog.reading() as session:
         return entries(session, wanted)
 
 
 def check(workspace: Workspace) -> Verdict:
     """Walk the chain of hashes."""
+    identity.require_everywhere("check the audit trail")
     with workspace.catalog.reading() as session:
         return verify(session)

@@ -22,9 +22,9 @@ from vbm.services.workspace import Workspace
 
 if TYPE_CHECKING:
     from vbm.catalog.repositories import RepositoryRecord
-    from vbm.services import inventory_cache
+    from vbm.services import points as point_lists
 else:
-    inventory_cache = later("vbm.services.inventory_cache")
+    point_lists = later("vbm.services.points")
 
 
 def stats(workspace: Workspace, where: Where, cancel: CancelToken) -> tuple[str, Stats]:
@@ -63,7 +63,7 @@ def usage_document(workspace: Workspace, record: RepositoryRecord, found: Stats)
         space = store.space()
     finally:
         store.close()
-    visible = inventory_cache.visible_vms(workspace)
+    visible = point_lists.visible_vms(workspace)
     return {
         "restore_points": found.restore_points,
         "logical_bytes": found.logical_bytes,

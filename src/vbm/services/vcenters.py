@@ -22,6 +22,7 @@ from vbm.catalog.vcenters import (
     vcenter_by_name,
     vcenter_exists,
 )
+from vbm.catalog.vm_places import drop_folders
 from vbm.errors import InputError, NotFoundError, VbmError
 from vbm.ids import new_id
 from vbm.security.roles import Permission
@@ -105,6 +106,12 @@ def listing(workspace: Workspace) -> list[VcenterRecord]:
         return all_vcenters(session)
 
 
+def visible(workspace: Workspace) -> list[VcenterRecord]:
+    """Those of which who asks may see at least some VMs, by name."""
+    scope = identity.require(Permission.SEE).scope
+    return [record for record in listing(workspace) if scope.sees(record.id)]
+
+
 def get(workspace: Workspace, name: str | None) -> VcenterRecord:
     """The vCenter of that name; the only one where no name is given. NotFoundError, InputError."""
     if name is not None:
@@ -149,9 +156,11 @@ def remove(
     """Forget the vCenter and its password. Restore points of its VMs stay."""
     identity.require(Permission.MANAGE, "remove vCenters")
     record = seen(workspace, name)
+    identity.require_all_of(record.id, f"remove {record.name}")
     with workspace.catalog.writing() as session:
         condition(vcenter_by_name(session, record.id))
         check_unused(session, f"vCenter {record.name}", record.id)
+        drop_folders(session, record.id)
         delete_vcenter(session, record.id)
         trail.note(workspace, session, "vcenter.remove", record.name)
     return record
@@ -177,9 +186,9 @@ def _context(record_id: str) -> str:
 
 
 def seen(workspace: Workspace, name: str) -> VcenterRecord:
-    """The vCenter of that name or id. Raises UnknownNameError, also where who asks may not see it."""
+    """The vCenter of that name or id. Raises UnknownNameError, also where who asks may see no VM of it."""
     record = get(workspace, name)
-    if not identity.require(Permission.SEE).scope.covers(record.id):
+    if not identity.require(Permission.SEE).scope.sees(record.id):
         raise UnknownNameError(f"there is no vCenter named {name!r}")
     return record
 
@@ -206,6 +215,7 @@ def change(
     """Another account, password or certificate, kept only if the login works; what is empty stays."""
     identity.require(Permission.MANAGE, "change vCenters")
     old = seen(workspace, name)
+    identity.require_all_of(old.id, f"change {old.name}")
     condition(old)
     new = replace(
         old,

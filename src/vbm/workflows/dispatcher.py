@@ -26,7 +26,7 @@ from vbm.notifications.events import Event, EventKind
 from vbm.policy.schedule import DEFAULT_GRACE_SECONDS, Schedule, due, next_runs
 from vbm.workflows.doors import Doors
 from vbm.workflows.outbox import emit
-from vbm.workflows.resolve import Resolved, look_up
+from vbm.workflows.resolve import Resolved, look_up, note_folders
 
 _CLAIM: Final = timedelta(minutes=10)
 _AGAIN: Final = timedelta(seconds=30)
@@ -114,6 +114,7 @@ def _look_up(doors: Doors, job: JobRecord, record: ExecutionRecord) -> Resolved:
         found = look_up(session, job.job.selection)
     finally:
         session.close()
+    note_folders(doors.catalog, job.vcenter_id, found.vms)
     chosen, unmatched = found.vms, found.unmatched
     if record.vms:
         wanted = set(record.vms.splitlines())

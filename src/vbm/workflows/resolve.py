@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vbm.catalog.catalog import Catalog
+from vbm.catalog.vm_places import folders_of, put_folders
 from vbm.ids import MoRef
 from vbm.policy.selection import Candidate, Selection, select
 from vbm.vsphere import inventory, labels
@@ -36,6 +38,19 @@ def look_up(session: Session, selection: Selection) -> Resolved:
     """
     machines = list(inventory.list_vms(session))
     return pick(machines, selection, labels_for(session, machines, [selection]))
+
+
+def note_folders(catalog: Catalog, vcenter_id: str, machines: Iterable[VirtualMachine]) -> None:
+    """Write down where these VMs lie. Two of one UUID lie nowhere: whose it is nobody can tell."""
+    now: dict[str, str | None] = {}
+    for vm in machines:
+        now[vm.instance_uuid] = None if vm.instance_uuid in now else vm.folder
+    with catalog.reading() as session:
+        known = folders_of(session, vcenter_id)
+    changed = {uuid: folder for uuid, folder in now.items() if known.get(uuid) != folder}
+    if changed:
+        with catalog.writing() as session:
+            put_folders(session, vcenter_id, changed)
 
 
 def labels_for(

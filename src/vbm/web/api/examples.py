@@ -199,6 +199,7 @@ _USER: Final[Document] = {
     "disabled": False,
     "second_factor": True,
     "vcenters": [],
+    "folders": [],
     "created": "2026-11-20T12:15:00Z",
     "last_seen": "2026-11-24T08:01:12Z",
 }
@@ -207,6 +208,7 @@ _KEY: Final[Document] = {
     "name": "grafana",
     "role": "viewer",
     "vcenters": [],
+    "folders": [],
     "created": "2026-11-20T12:20:00Z",
     "expires": "2027-11-20T00:00:00Z",
     "last_used": None,
@@ -257,7 +259,7 @@ REQUESTS: Final[dict[str, Document]] = {
     },
     "change_channel": {"on": ["failure", "snapshot_left"]},
     "create_user": {"name": "anna", "role": "operator", "password": "…"},
-    "change_user": {"role": "viewer", "vcenters": ["prod"]},
+    "change_user": {"role": "viewer", "folders": [{"vcenter_id": "prod", "path": "Tenants/Blue"}]},
     "create_key": {"name": "grafana", "role": "viewer", "expires": "2027-11-20T00:00:00Z"},
 }
 ANSWERS: Final[dict[str, Document]] = {
@@ -333,7 +335,8 @@ ANSWERS: Final[dict[str, Document]] = {
     "list_users": _page(_USER),
     "create_user": _USER,
     "get_user": _USER,
-    "change_user": _USER | {"role": "viewer", "vcenters": [_VCENTER_ID]},
+    "change_user": _USER
+    | {"role": "viewer", "folders": [{"vcenter_id": _VCENTER_ID, "path": "Tenants/Blue"}]},
     "list_keys": _page(_KEY),
     "create_key": _KEY | {"key": "vbm_…"},
     "get_key": _KEY,

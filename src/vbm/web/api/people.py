@@ -24,16 +24,31 @@ from vbm.web.state import Space
 router = APIRouter(tags=["people"], dependencies=[needs(Permission.MANAGE)])
 
 
+class Folder(Given):
+    """A folder of VMs and what lies below it: ``path`` as selections name it, without the datacenter."""
+
+    vcenter_id: Annotated[Name, Field(description="Id or name.")]
+    path: Annotated[str, Field(min_length=1, max_length=1000, examples=["Tenants/Blue"])]
+
+
+def _folders(given: list[Folder] | None) -> tuple[tuple[str, str], ...] | None:
+    return None if given is None else tuple((one.vcenter_id, one.path) for one in given)
+
+
 class UserGiven(Given):
     name: Name
     role: Role
     password: Secret
-    vcenters: Annotated[list[Name], Field(description="Limited to these; none: all.")] = Field([])
+    vcenters: Annotated[list[Name], Field(description="Limited to these and `folders`; none: all.")] = Field(
+        []
+    )
+    folders: list[Folder] = Field([], max_length=1000)
 
 
 class UserPatch(Given):
     role: Role | None = None
     vcenters: list[Name] | None = None
+    folders: list[Folder] | None = None
     disabled: bool | None = None
     password: Secret | None = None
 
@@ -46,6 +61,7 @@ class UserShown(BaseModel):
     disabled: bool
     second_factor: bool
     vcenters: list[str]
+    folders: list[Folder]
     created: Time
     last_seen: Time | None
 
@@ -55,6 +71,7 @@ class KeyGiven(Given):
     role: Role
     expires: Moment | None = None
     vcenters: list[Name] = Field([])
+    folders: list[Folder] = Field([], max_length=1000)
 
 
 class KeyShown(BaseModel):
@@ -62,6 +79,7 @@ class KeyShown(BaseModel):
     name: str
     role: Role
     vcenters: list[str]
+    folders: list[Folder]
     created: Time
     expires: Time | None
     last_used: Time | None
@@ -91,7 +109,9 @@ def list_users(space: Space, paging: Pages) -> dict[str, Any]:
 @router.post("/users", status_code=201, response_model=UserShown)
 def create_user(space: Space, given: UserGiven, response: Response) -> dict[str, Any]:
     """A local user."""
-    new = NewUser(given.name, given.role, given.password, tuple(given.vcenters))
+    new = NewUser(
+        given.name, given.role, given.password, tuple(given.vcenters), _folders(given.folders) or ()
+    )
     record = accounts.create(space, new)
     response.headers["Location"] = f"/api/v1/users/{record.id}"
     return _shown(record, response)
@@ -108,7 +128,7 @@ def change_user(
     space: Space, user: str, given: UserPatch, response: Response, if_match: IfMatch = ""
 ) -> dict[str, Any]:
     """Another role, scope, state or password: all that is given, or nothing."""
-    wanted = UserChange(given.role, given.vcenters, given.disabled, given.password)
+    wanted = UserChange(given.role, given.vcenters, _folders(given.folders), given.disabled, given.password)
     condition = etags.unless_changed(if_match, etag_of)
     return _shown(accounts.change(space, user, wanted, condition), response)
 
@@ -129,7 +149,9 @@ def list_keys(space: Space, paging: Pages) -> dict[str, Any]:
 @router.post("/api-keys", status_code=201, response_model=KeyMade)
 def create_key(space: Space, given: KeyGiven, response: Response) -> dict[str, Any]:
     """A key for a script; it is shown this once."""
-    new = NewApiKey(given.name, given.role, given.expires, tuple(given.vcenters))
+    new = NewApiKey(
+        given.name, given.role, given.expires, tuple(given.vcenters), _folders(given.folders) or ()
+    )
     record, key = api_keys.create(space, new)
     response.headers["Location"] = f"/api/v1/api-keys/{record.id}"
     return api_key_document(record) | {"key": key}

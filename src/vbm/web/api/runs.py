@@ -84,7 +84,7 @@ def run_log(
 ) -> dict[str, Any]:
     """What it told, the oldest first."""
     record = runs.get(space, run)
-    lines = runs.logs(space, record.id, after=max(after, paging.number))[: paging.limit + 1]
+    lines = runs.logs(space, record, after=max(after, paging.number))[: paging.limit + 1]
     return paging.page(
         lines,
         lambda line: line[0],
@@ -150,6 +150,6 @@ def _look(
     record = runs.get(space, run_id)
     lines = [
         (number, {"time": when(line.time), "level": line.level, "message": line.message})
-        for number, line in runs.logs(space, run_id, after=last)
+        for number, line in runs.logs(space, record, after=last)
     ]
     return run_document(record, space.clock), lines, record.state in ENDED

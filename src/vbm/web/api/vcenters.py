@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from vbm.catalog.vcenters import VcenterRecord
 from vbm.security.roles import Permission
-from vbm.services import identity, vcenters
+from vbm.services import vcenters
 from vbm.services.addresses import parse_address
 from vbm.services.documents import vcenter_document
 from vbm.services.vcenters import NewVcenter
@@ -79,9 +79,9 @@ def _shown(record: VcenterRecord, response: Response) -> dict[str, Any]:
 @router.get("", dependencies=[needs(Permission.SEE)], response_model=Page[VcenterShown])
 def list_vcenters(space: Space, paging: Pages) -> dict[str, Any]:
     """Those that who asks may see, by name."""
-    scope = identity.current().scope
-    found = [record for record in vcenters.listing(space) if scope.covers(record.id)]
-    return paging.slice(found, lambda record: by_name(record.name, record.id), vcenter_document)
+    return paging.slice(
+        vcenters.visible(space), lambda record: by_name(record.name, record.id), vcenter_document
+    )
 
 
 @router.post("/thumbprint", dependencies=[needs(Permission.MANAGE)], response_model=ThumbprintShown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -11,9 +12,10 @@ from fastapi.responses import Response
 
 from vbm.errors import InputError, VbmError
 from vbm.security.roles import Permission, Role
-from vbm.services import accounts, api_keys, second_factor, vcenters
+from vbm.services import accounts, api_keys, limits, second_factor, vcenters
 from vbm.services.accounts import NewUser
 from vbm.services.api_keys import NewApiKey
+from vbm.services.limits import Folder
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.pages import account
@@ -40,6 +42,12 @@ def _several(fields: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
     return tuple(value for field, value in fields if field == name and value)
 
 
+def _folders(space: Workspace, form: Form) -> tuple[Folder, ...]:
+    """One a line."""
+    lines = (line.strip() for line in form.get("folders", "").splitlines())
+    return tuple(limits.folder(space, line) for line in lines if line)
+
+
 def _vcenters(space: Workspace) -> dict[str, str]:
     return {record.id: record.name for record in vcenters.listing(space)}
 
@@ -54,7 +62,7 @@ def list_users(request: Request, space: Space) -> Response:
         users=users,
         keys=api_keys.listing(space),
         by_id={user.id: user.name for user in users},
-        vcenters=_vcenters(space),
+        limits_of=partial(limits.said, names=_vcenters(space)),
         roles={key: title for key, title, _ in ROLES},
         now=space.clock.now(),
     )
@@ -62,7 +70,7 @@ def list_users(request: Request, space: Space) -> Response:
 
 @router.get("/users/new", dependencies=_MANAGE)
 def ask_new_user(request: Request, space: Space) -> Response:
-    given = {"name": "", "role": "viewer", "vcenters": ()}
+    given = {"name": "", "role": "viewer", "vcenters": (), "folders": ""}
     return page(request, "people/new_user.html", given=given, roles=ROLES, vcenters=_vcenters(space))
 
 
@@ -71,10 +79,11 @@ def create_user(request: Request, space: Space, form: Form, fields: Fields) -> R
     limited = _several(fields, "vcenter")
     try:
         _same(form)
-        new = NewUser(form.get("name", ""), _role(form.get("role", "")), form.get("password", ""), limited)
+        role, password = _role(form.get("role", "")), form.get("password", "")
+        new = NewUser(form.get("name", ""), role, password, limited, _folders(space, form))
         record = accounts.create(space, new)
     except VbmError as error:
-        given = {"name": form.get("name", ""), "role": form.get("role", ""), "vcenters": limited}
+        given = {name: form.get(name, "") for name in ("name", "role", "folders")} | {"vcenters": limited}
         return again(
             request, "people/new_user.html", error, given=given, roles=ROLES, vcenters=_vcenters(space)
         )
@@ -87,10 +96,13 @@ def _same(form: Form) -> None:
 
 
 def _user_page(request: Request, space: Workspace, user: str, error: VbmError | None = None) -> Response:
+    record, names = accounts.get(space, user), _vcenters(space)
     context: dict[str, Any] = {
-        "user": accounts.get(space, user),
+        "user": record,
         "roles": ROLES,
-        "vcenters": _vcenters(space),
+        "vcenters": names,
+        "limited": limits.whole(record.scope),
+        "folders": "\n".join(limits.said((p for p in record.scope if "/" in p), names)),
         "now": space.clock.now(),
     }
     if error is not None:
@@ -106,7 +118,8 @@ def show_user(request: Request, space: Space, user: str) -> Response:
 @router.post("/users/{user}/role", dependencies=_MANAGE)
 def set_role(request: Request, space: Space, user: str, form: Form, fields: Fields) -> Response:
     try:
-        accounts.set_role(space, user, _role(form.get("role", "")), _several(fields, "vcenter"))
+        role, folders = _role(form.get("role", "")), _folders(space, form)
+        accounts.set_role(space, user, role, _several(fields, "vcenter"), folders)
     except VbmError as error:
         return _user_page(request, space, user, error)
     return back(f"/users/{user}", "user-changed")
@@ -167,7 +180,7 @@ def keys_are_with_users() -> Response:
 
 @router.get("/api-keys/new", dependencies=_MANAGE)
 def ask_new_key(request: Request, space: Space) -> Response:
-    given = {"name": "", "role": "viewer", "days": "365", "vcenters": ()}
+    given = {"name": "", "role": "viewer", "days": "365", "vcenters": (), "folders": ""}
     return page(request, "people/new_key.html", given=given, roles=ROLES, vcenters=_vcenters(space))
 
 
@@ -177,15 +190,12 @@ def create_key(request: Request, space: Space, form: Form, fields: Fields) -> Re
     limited, days = _several(fields, "vcenter"), form.get("days", "")
     try:
         expires = space.clock.now() + timedelta(days=_days(days)) if days else None
-        new = NewApiKey(form.get("name", ""), _role(form.get("role", "")), expires, limited)
+        role = _role(form.get("role", ""))
+        new = NewApiKey(form.get("name", ""), role, expires, limited, _folders(space, form))
         record, key = api_keys.create(space, new)
     except VbmError as error:
-        given = {
-            "name": form.get("name", ""),
-            "role": form.get("role", ""),
-            "days": days,
-            "vcenters": limited,
-        }
+        kept = ("name", "role", "days", "folders")
+        given = {name: form.get(name, "") for name in kept} | {"vcenters": limited}
         return again(
             request, "people/new_key.html", error, given=given, roles=ROLES, vcenters=_vcenters(space)
         )

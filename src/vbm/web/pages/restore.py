@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from vbm.catalog.restore_points import PointFilter
 from vbm.errors import VbmError
 from vbm.security.roles import Permission
-from vbm.services import identity, point_runs, points, restore_choices, vcenters
+from vbm.services import point_runs, points, restore_choices, vcenters
 from vbm.services.restore_choices import IN_PLACE, NEW, Source
 from vbm.services.workspace import Workspace
 from vbm.vsphere.restore_places import DatacenterPlaces
@@ -99,8 +99,7 @@ def _where(
     spec: RestoreSpec,
     wrong: Sequence[str] = (),
 ) -> Response:
-    scope = identity.current().scope
-    known = [v for v in vcenters.listing(space) if scope.covers(v.id)]
+    known = vcenters.visible(space)
     chosen = next(
         (v for v in known if v.name == (vcenter or found.point.vcenter)), known[0] if known else None
     )

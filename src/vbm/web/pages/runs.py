@@ -125,7 +125,7 @@ def _log(space: Workspace, record: RunRecord) -> list[Any]:
     """Logs are for who operates."""
     if identity.current().role == "viewer":
         return []
-    return runs.logs(space, record.id)
+    return runs.logs(space, record)
 
 
 def sentence(record: RunRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from fastapi import Request
@@ -11,26 +12,28 @@ from jinja2.ext import loopcontrols
 
 import vbm
 from vbm.security.roles import Permission, permits
-from vbm.services import identity
+from vbm.services import identity, jobs
 from vbm.web.pages import marks
 from vbm.web.state import state_of
 
-MAP: Final = (
-    ("/", "Dashboard", "dashboard", "d", Permission.SEE),
-    ("/vms", "VMs", "server-2", "v", Permission.SEE),
-    ("/jobs", "Jobs", "list-check", "j", Permission.SEE),
-    ("/runs", "Runs", "player-play", "r", Permission.SEE),
-    ("/restore-points", "Restore points", "history", "p", Permission.SEE),
-    ("/calendar", "Calendar", "calendar-event", "c", Permission.SEE),
-    ("/storage", "Storage", "chart-bar", "s", Permission.SEE),
+MAP: Final = (  # path, name, icon, key
+    ("/", "Dashboard", "dashboard", "d"),
+    ("/vms", "VMs", "server-2", "v"),
+    ("/jobs", "Jobs", "list-check", "j"),
+    ("/runs", "Runs", "player-play", "r"),
+    ("/restore-points", "Restore points", "history", "p"),
+    ("/calendar", "Calendar", "calendar-event", "c"),
+    ("/storage", "Storage", "chart-bar", "s"),
 )
 ADMIN_MAP: Final = (
-    ("/repositories", "Repositories", "database", "o", Permission.MANAGE),
-    ("/vcenters", "vCenters", "cloud", "e", Permission.MANAGE),
-    ("/notifications", "Notifications", "bell", "n", Permission.MANAGE),
-    ("/users", "Users & keys", "users", "u", Permission.MANAGE),
-    ("/audit", "Audit", "shield-check", "a", Permission.MANAGE),
-    ("/settings", "Settings", "settings", "t", Permission.MANAGE),
+    ("/repositories", "Repositories", "database", "o"),
+    ("/vcenters", "vCenters", "cloud", "e"),
+)
+WHOLE_MAP: Final = (  # for administrators without limits
+    ("/notifications", "Notifications", "bell", "n"),
+    ("/users", "Users & keys", "users", "u"),
+    ("/audit", "Audit", "shield-check", "a"),
+    ("/settings", "Settings", "settings", "t"),
 )
 
 
@@ -43,7 +46,7 @@ def _environment() -> Environment:
         extensions=[loopcontrols],
     )
     marks.extend(made)
-    made.globals |= {"MAP": MAP, "ADMIN_MAP": ADMIN_MAP, "VERSION": vbm.__version__, "Permission": Permission}
+    made.globals |= {"VERSION": vbm.__version__, "Permission": Permission}
     return made
 
 
@@ -58,13 +61,26 @@ def page(request: Request, template: str, /, status: int = 200, **context: Any) 
     def can(permission: Permission | str) -> bool:
         return who.role is not None and permits(who.role, Permission(permission))
 
+    @cache
+    def seen_jobs() -> frozenset[str]:
+        return frozenset(record.id for record in jobs.visible(state_of(request).workspace))
+
+    def sees_job(job_id: str) -> bool:
+        """Also true of one that is gone: a page says so."""
+        return who.scope.everything or job_id in seen_jobs()
+
+    manages, manages_all = can(Permission.MANAGE), can(Permission.MANAGE) and who.scope.everything
     known: dict[str, Any] = {
         "request": request,
         "who": who,
         "csrf": session.session.csrf if session is not None else "",
         "can": can,
         "may_operate": can(Permission.OPERATE),
-        "may_manage": can(Permission.MANAGE),
+        "sees_job": sees_job,
+        "may_manage": manages,
+        "may_manage_all": manages_all,
+        "main_map": MAP if can(Permission.SEE) else (),
+        "admin_map": (ADMIN_MAP if manages else ()) + (WHOLE_MAP if manages_all else ()),
         "now": state_of(request).workspace.clock.now(),
         "here": request.url.path,
     }
