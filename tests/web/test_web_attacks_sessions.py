@@ -9,9 +9,11 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from fixtures_api import ApiSite
+from vbm.security.passwords import matches
 from vbm.security.roles import Role
-from vbm.services import accounts, sign_in
+from vbm.services import accounts, sign_in, trail
 from vbm.services.accounts import NewUser
+from vbm.services.trail import AuditFilter
 from vbm.web.options import WebOptions
 from vbm.web.rate_limits import Limits
 
@@ -108,3 +110,19 @@ def test_a_new_password_ends_every_other_session(site: ApiSite) -> None:
     form = {"csrf": token, "current": PASSWORD, "password": OTHER, "repeated": OTHER}
     assert here.post("/account/password", data=form).status_code == 303
     assert (is_in(here), is_in(there)) == (True, False)
+
+
+def test_a_browser_left_open_is_no_place_to_guess_its_owners_password(site: ApiSite) -> None:
+    """Counted together with sign-ins, of the same user and from the same address."""
+    accounts.create(site.space, NewUser("ella", Role.VIEWER, PASSWORD))
+    here, token = browser(site, "ella")
+    form = {"csrf": token, "current": "a guess", "password": OTHER, "repeated": OTHER}
+    tried = [here.post("/account/password", data=form, headers={"accept": "text/html"}) for _ in range(12)]
+    assert [one.status_code for one in tried[:10]] == [400] * 10
+    assert all("oo many failed attempts" in one.text for one in tried[10:])
+    right = here.post("/account/second-factor/off", data={"csrf": token, "current": PASSWORD})
+    assert "oo many failed attempts" in right.text
+    assert matches(PASSWORD, accounts.get(site.space, "ella").password_hash)
+    assert is_in(here)
+    refused = [e for e in trail.listing(site.space, AuditFilter()) if e.action == "user.prove"]
+    assert {(e.actor, e.target, e.result) for e in refused} == {("ella", "ella", "wrong-own-password")}

@@ -22,6 +22,7 @@ from vbm.services import api_keys
 from vbm.services.api_keys import NewApiKey
 from vbm.services.workspace import Workspace
 from vbm.settings import Settings
+from vbm.web.certificate import Certificate
 from vbm.web.serving import Address
 from vbm.workflows.orders import document_of
 
@@ -114,6 +115,66 @@ def test_it_speaks_tls_with_a_certificate_of_ones_own(home: Path, tmp_path: Path
         assert "HttpOnly" in cookie
 
 
+def shown(url: str, **limits: ssl.TLSVersion) -> bytes:
+    """The certificate that whoever connects is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for name, version in limits.items():
+        setattr(context, name, version)
+    if limits:
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+    where = httpx.URL(url)
+    with (
+        socket.create_connection((where.host, where.port or 0), 10) as plain,
+        context.wrap_socket(plain) as spoken,
+    ):
+        return spoken.getpeercert(binary_form=True) or b""
+
+
+def test_a_renewed_certificate_is_taken_without_a_restart(home: Path, tmp_path: Path) -> None:
+    """Half of a renewal is not; connections that are open go on."""
+    made, key = certificate(tmp_path)
+    first = ssl.PEM_cert_to_DER_cert(made.read_text())
+    next_one = tmp_path / "next"
+    next_one.mkdir()
+    made_next, key_next = certificate(next_one)
+    second = ssl.PEM_cert_to_DER_cert(made_next.read_text())
+    with Served(home, "--no-worker", "--tls-certificate", str(made), "--tls-key", str(key)) as served:
+        trust = ssl.create_default_context(cafile=str(made))
+        with httpx.Client(verify=trust) as open_one:
+            assert open_one.get(f"{served.url}/healthz").status_code == 200
+            assert shown(served.url) == first
+            made_next.replace(made)
+            assert shown(served.url) == first  # its key is still the other one's
+            key_next.replace(key)
+            assert shown(served.url) == second
+            assert open_one.get(f"{served.url}/healthz").status_code == 200
+            made.write_text("no certificate")
+            assert shown(served.url) == second
+
+
+def test_no_version_of_tls_before_1_2_is_spoken(home: Path, tmp_path: Path) -> None:
+    made, key = certificate(tmp_path)
+    with Served(home, "--no-worker", "--tls-certificate", str(made), "--tls-key", str(key)) as served:
+        assert shown(
+            served.url, minimum_version=ssl.TLSVersion.TLSv1_2, maximum_version=ssl.TLSVersion.TLSv1_2
+        )
+        with (
+            pytest.warns(DeprecationWarning, match="TLSv1"),
+            pytest.raises(ssl.SSLError, match=r"EOF|alert protocol version"),  # the server hangs up
+        ):
+            shown(served.url, minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+
+
+def test_how_the_certificate_stands_is_said(tmp_path: Path) -> None:
+    made, key = certificate(tmp_path)
+    ours, now = Certificate(made, key), SystemClock().now()
+    soon = ours.check(now)
+    assert (soon.well, soon.said) == (False, "It ends in one day.")
+    assert ours.check(now + timedelta(days=3)).said.startswith("It ended on ")
+    assert ours.check(now - timedelta(days=30)).well
+
+
 def test_what_can_not_be_listened_on_is_one_clear_error(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -127,6 +188,6 @@ def test_what_can_not_be_listened_on_is_one_clear_error(home: Path) -> None:
 def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
     made, _ = certificate(tmp_path)
     with pytest.raises(InputError, match="go together"):
-        Address(certificate=made).check()
+        Address(certificate=made).identified()
     with pytest.raises(InputError, match="can't be used"):
-        Address(certificate=made, key=made).check()
+        Address(certificate=made, key=made).identified()

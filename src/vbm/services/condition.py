@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,7 +51,8 @@ class Condition:
     facts: tuple[tuple[str, str], ...]
 
 
-def condition(workspace: Workspace) -> Condition:
+def condition(workspace: Workspace, more: Sequence[Check] = ()) -> Condition:
+    """``more``: what else was looked at."""
     identity.require(Permission.SEE)
     with workspace.catalog.reading() as session:
         now = database_time(session)
@@ -68,7 +70,7 @@ def condition(workspace: Workspace) -> Condition:
         ("Database", kind),
         ("Home", str(home)),
     )
-    return Condition(tuple(checks), found, facts)
+    return Condition((*checks, *more), found, facts)
 
 
 def _workers(found: tuple[WorkerState, ...]) -> Check:

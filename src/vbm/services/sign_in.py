@@ -24,7 +24,7 @@ from vbm.catalog.users import (
     touch_web_session,
     web_sessions_of,
 )
-from vbm.errors import NotAllowedError, TransientError
+from vbm.errors import InputError, NotAllowedError, TransientError
 from vbm.policy.scope import Scope
 from vbm.security.passwords import matches
 from vbm.security.roles import Role
@@ -44,6 +44,12 @@ class SignInError(NotAllowedError):
     """Name, password or code are wrong; which of them is not said."""
 
     code = "sign-in-failed"
+
+
+class WrongPasswordGivenError(InputError):
+    """One's own present password was asked for and is another."""
+
+    code = "wrong-own-password"
 
 
 class CodeNeededError(NotAllowedError):
@@ -140,6 +146,18 @@ def refuse(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> None:
     throttle.failed(attempt)
     with identity.acting(replace(identity.NOBODY, source=attempt.address)):
         trail.refused(workspace, "sign-in", attempt.name.strip()[:200], SignInError.code)
+
+
+def prove(workspace: Workspace, user: UserRecord, given: Attempt, throttle: Throttle) -> None:
+    """Whoever sits at a browser left open can't lock its owner out, and guesses no faster than at the door.
+
+    Raises WrongPasswordGivenError, ThrottledError.
+    """
+    throttle.check(given)
+    if not matches(given.password, user.password_hash):
+        throttle.failed(given)
+        trail.refused(workspace, "user.prove", user.name, WrongPasswordGivenError.code)
+        raise WrongPasswordGivenError("the present password is another", hint="type your own")
 
 
 def begin(workspace: Workspace, user: UserRecord, address: str, agent: str) -> SignedIn:

@@ -19,6 +19,7 @@ from vbm.web.api import (
     vcenters,
     vms,
 )
+from vbm.web.certificate import Certificate
 from vbm.web.guard import Guard
 from vbm.web.idempotency import Repeats
 from vbm.web.options import WebOptions
@@ -28,8 +29,8 @@ from vbm.web.state import WebState
 _API = (jobs, runs, vms, backups, vcenters, repositories, channels, people, audit, overview)
 
 
-def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
-    """An ASGI application. The workspace stays the caller's to close."""
+def create_app(workspace: Workspace, options: WebOptions, certificate: Certificate | None = None) -> FastAPI:
+    """An ASGI application. The workspace stays the caller's to close. ``certificate``: as what its server answers."""
     _ = workspace.vault  # a wrong master key is told now, not at the first click
     app = FastAPI(
         title="vSphere Backup Manager",
@@ -40,7 +41,7 @@ def create_app(workspace: Workspace, options: WebOptions) -> FastAPI:
         redirect_slashes=False,  # it would lead to whatever host the request named
         generate_unique_id_function=lambda route: route.name,  # operation ids: stable, and short to call
     )
-    app.state.vbm = WebState(workspace, options)
+    app.state.vbm = WebState(workspace, options, certificate)
     problems.install(app)
     for module in _API:
         app.include_router(module.router, prefix="/api/v1")

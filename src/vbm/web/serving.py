@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from vbm.errors import InputError, VbmError
 from vbm.services import accounts
 from vbm.services.workspace import Workspace
 from vbm.web.app import create_app
+from vbm.web.certificate import Certificate
 from vbm.web.options import WebOptions
 from vbm.web.state import WebState
 
@@ -43,28 +43,22 @@ class Address:
     def https(self) -> bool:
         return self.certificate is not None
 
-    def check(self) -> None:
-        """Raises InputError for a certificate or key that can't be served with."""
+    def identified(self) -> Certificate | None:
+        """By TLS: as what it answers. Raises InputError for a certificate or key that can't be served with."""
         if (self.certificate is None) != (self.key is None):
             raise InputError("a certificate and its key go together", hint="give both or neither")
         if self.certificate is None or self.key is None:
-            return
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(
-                f"the certificate {self.certificate} and the key {self.key} can't be used: {error}",
-                hint="both are PEM files; the certificate first, then those of its issuers; the key without a password",
-            ) from error
+            return None
+        return Certificate(self.certificate, self.key)
 
 
 class WebServer:
     """Listens from the moment it is made; ``start`` answers in a thread of its own, ``stop`` ends that."""
 
     def __init__(self, workspace: Workspace, address: Address, options: WebOptions) -> None:
-        address.check()
+        certificate = address.identified()
         self._workspace, self._address = workspace, address
-        app = create_app(workspace, options)
+        app = create_app(workspace, options, certificate)
         self._state: WebState = app.state.vbm
         self._socket = _listen(address)
         self._server = uvicorn.Server(
@@ -76,8 +70,7 @@ class WebServer:
                 proxy_headers=False,  # the application itself knows whom to believe
                 ws="none",
                 lifespan="off",
-                ssl_certfile=address.certificate,
-                ssl_keyfile=address.key,
+                ssl_context_factory=(lambda *_: certificate.context()) if certificate else None,
                 timeout_graceful_shutdown=_LAST_WORDS_SECONDS,
             )
         )

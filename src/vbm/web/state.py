@@ -8,8 +8,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from vbm.services.condition import Check
 from vbm.services.sign_in import Throttle
 from vbm.services.workspace import Workspace
+from vbm.web.certificate import Certificate
 from vbm.web.feed import Feed
 from vbm.web.metrics_text import Scrapes
 from vbm.web.options import WebOptions
@@ -19,10 +21,15 @@ from vbm.web.options import WebOptions
 class WebState:
     workspace: Workspace
     options: WebOptions
+    certificate: Certificate | None = None
     throttle: Throttle = field(default_factory=Throttle)
     feed: Feed = field(default_factory=Feed)
     scrapes: Scrapes = field(default_factory=Scrapes)
     stopping: threading.Event = field(default_factory=threading.Event)  # live streams end when it is set
+
+    def checks(self) -> list[Check]:
+        """What this server knows of itself."""
+        return [self.certificate.check(self.workspace.clock.now())] if self.certificate else []
 
 
 def state_of(request: Request) -> WebState:

@@ -10,25 +10,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from vbm.errors import InputError, VbmError
-from vbm.security.passwords import matches
 from vbm.security.roles import Permission
 from vbm.services import accounts, second_factor, sign_in
 from vbm.services.identity import NotSignedInError
 from vbm.services.second_factor import Offer
-from vbm.services.sign_in import SignedIn
+from vbm.services.sign_in import Attempt, SignedIn
 from vbm.services.workspace import Workspace
-from vbm.web.access import needs
+from vbm.web.access import address_of, needs
 from vbm.web.pages.show import Form, again, back, page
-from vbm.web.state import Space
+from vbm.web.state import Space, state_of
 
 router = APIRouter(prefix="/account")
 _SEE = [needs(Permission.SEE)]
-
-
-class WrongPasswordGivenError(InputError):
-    """One's own present password was asked for and is another."""
-
-    code = "wrong-own-password"
 
 
 def _mine(request: Request) -> SignedIn:
@@ -48,10 +41,10 @@ def _context(request: Request, space: Workspace) -> dict[str, Any]:
     }
 
 
-def _check_password(mine: SignedIn, form: Form) -> None:
-    """Whoever sits at a browser left open can't lock its owner out."""
-    if not matches(form.get("current", ""), mine.user.password_hash):
-        raise WrongPasswordGivenError("the present password is another", hint="type your own")
+def _check_password(request: Request, form: Form) -> None:
+    state, user = state_of(request), _mine(request).user
+    given = Attempt(user.name, form.get("current", ""), address=address_of(request))
+    sign_in.prove(state.workspace, user, given, state.throttle)
 
 
 @router.get("", dependencies=_SEE)
@@ -64,7 +57,7 @@ def change_password(request: Request, space: Space, form: Form) -> Response:
     """Signs out everywhere else."""
     mine = _mine(request)
     try:
-        _check_password(mine, form)
+        _check_password(request, form)
         if form.get("password", "") != form.get("repeated", ""):
             raise InputError("the two passwords are not the same", hint="type it twice")
         accounts.set_password(space, mine.user.id, form.get("password", ""), keep_session=mine.session.id)
@@ -90,7 +83,7 @@ def enable(request: Request, space: Space, form: Form) -> Response:
     """The recovery codes are shown on this answer and never again."""
     mine, secret = _mine(request), form.get("secret", "")
     try:
-        _check_password(mine, form)
+        _check_password(request, form)
         codes = second_factor.enable(space, mine.user.id, secret, form.get("code", "").replace(" ", ""))
     except VbmError as error:
         offered = _same_offer(mine, secret)
@@ -110,7 +103,7 @@ def _same_offer(mine: SignedIn, secret: str) -> Offer:
 def disable(request: Request, space: Space, form: Form) -> Response:
     mine = _mine(request)
     try:
-        _check_password(mine, form)
+        _check_password(request, form)
     except VbmError as error:
         return again(request, "people/account.html", error, **_context(request, space))
     second_factor.disable(space, mine.user.id)

@@ -14,7 +14,7 @@ from vbm.services.overview import Dashboard
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
 from vbm.web.pages.shell import page
-from vbm.web.state import Space
+from vbm.web.state import Space, state_of
 
 router = APIRouter()
 _SEE = [needs(Permission.SEE)]
@@ -32,7 +32,7 @@ def show(request: Request, space: Space) -> Response:
         request,
         "dashboard/dashboard.html",
         found=found,
-        items=attention.items(found, condition.condition(space).checks, now),
+        items=attention.items(found, condition.condition(space, state_of(request).checks()).checks, now),
         day=_by_job(found),
         squares=_SQUARES,
         day_cells=_cells,
