@@ -16,8 +16,10 @@ from joserfc.jwk import RSAKey
 from typer.testing import CliRunner
 
 from fixtures_oidc import SECRET, OidcProvider
+from vbm.catalog.vcenters import VcenterRecord, insert_vcenter
 from vbm.cli.main import app as command_line
 from vbm.clock import VirtualClock
+from vbm.errors import InputError
 from vbm.security.roles import Role
 from vbm.services import accounts, oidc, trail
 from vbm.services.accounts import NewUser
@@ -85,6 +87,39 @@ def test_a_person_signs_in_and_their_role_follows_their_groups(scene: Scene) -> 
     actions = [entry.action for entry in trail.listing(scene.space, AuditFilter(limit=50))]
     assert actions.count("sign-in") == 2
     assert "user.set-role" in actions
+
+
+def test_limits_follow_the_groups_that_give_the_role(scene: Scene) -> None:
+    vcenter = VcenterRecord(
+        "vc1", "lab", "h", 1, "u", "00" * 32, "", "", "", scene.space.clock.now(), sealed_password=""
+    )
+    with scene.space.catalog.writing() as session:
+        insert_vcenter(session, vcenter)
+
+    def signed_in_with(*groups: str) -> tuple[str, tuple[str, ...]]:
+        scene.provider.claims |= {"preferred_username": "anna", "groups": list(groups)}
+        assert scene.sign_in(scene.browser()).status_code == 303
+        user = accounts.get(scene.space, "anna")
+        return user.role, user.scope
+
+    roles = {"admins": Role.ADMIN, "it": Role.OPERATOR, "blue": Role.OPERATOR, "red": Role.OPERATOR}
+    scene.set(roles=roles)
+    assert signed_in_with("blue") == ("operator", ())
+    accounts.set_role(scene.space, "anna", Role.OPERATOR, ["lab"])
+    assert signed_in_with("admins") == ("admin", ("vc1",))  # given by hand, and kept
+    limits = (("blue", "lab/Tenants/Blue"), ("red", "lab/Tenants/Red"), ("admins", "lab/Admin"))
+    scene.set(roles=roles, limits=limits, default_role=Role.VIEWER)
+    assert signed_in_with("blue") == ("operator", ("vc1/Tenants/Blue",))
+    assert signed_in_with("blue", "red") == ("operator", ("vc1/Tenants/Blue", "vc1/Tenants/Red"))
+    assert signed_in_with("blue", "it") == ("operator", ())
+    assert signed_in_with("it", "admins") == (
+        "admin",
+        ("vc1/Admin",),
+    )  # what the weaker role gives adds nothing
+    assert signed_in_with("none of them") == ("viewer", ())
+    for wrong in (("it", "elsewhere/Blue"), ("it", "lab/"), ("nobody", "lab")):
+        with pytest.raises(InputError):
+            scene.set(roles=roles, limits=(wrong,))
 
 
 def test_a_local_user_of_that_name_is_not_taken_over(scene: Scene) -> None:
@@ -271,6 +306,8 @@ def test_it_is_set_shown_and_removed_at_the_command_line(tmp_path: Path) -> None
         vbm("set", "--issuer", "http://id.example.com", *known[3:], "--default-role", "viewer", code=2)
         assert "/sign-in/oidc/back" in vbm(*known, "--group", "a=b=admin", "--default-role", "viewer")
         assert json.loads(vbm("show", "--json"))["roles"] == {"a=b": "admin"}
+        vbm(*known, "--group", "a=admin", "--limit", "b=lab", code=2)
+        vbm(*known, "--group", "a=admin", "--limit", "a=lab", code=2)  # no such vCenter
         assert "answers" in vbm("test")
         provider.is_down = True
         vbm("test", code=1)

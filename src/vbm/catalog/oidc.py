@@ -14,7 +14,9 @@ _NAME: Final = "oidc"
 
 @dataclass(frozen=True, slots=True)
 class OidcRecord:
-    """``roles``: (group, role). ``default_role`` empty: who is in none of the groups is refused.
+    """``roles``: (group, role); ``limits``: (group, places that its role is limited to), of those that have any.
+
+    ``default_role`` empty: who is in none of the groups is refused.
 
     ``url``: under which browsers reach this server. ``ca_file`` empty: the system's authorities.
     """
@@ -28,6 +30,7 @@ class OidcRecord:
     default_role: str = ""
     ca_file: str = ""
     sealed_secret: str = field(repr=False, default="")
+    limits: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def find_oidc(session: Session) -> OidcRecord | None:
@@ -35,7 +38,8 @@ def find_oidc(session: Session) -> OidcRecord | None:
     if row is None:
         return None
     roles = tuple((str(group), str(role)) for group, role in row.value["roles"])
-    return OidcRecord(**row.value | {"roles": roles})
+    limits = tuple((str(group), tuple(places)) for group, places in row.value.get("limits", ()))
+    return OidcRecord(**row.value | {"roles": roles, "limits": limits})
 
 
 def put_oidc(session: Session, record: OidcRecord) -> None:

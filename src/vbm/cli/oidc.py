@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def _document(record: OidcRecord | None) -> dict[str, object]:
         "label": record.label,
         "groups_claim": record.groups_claim,
         "roles": dict(record.roles),
+        "limits": {name: list(places) for name, places in record.limits},
         "default_role": record.default_role or None,
         "ca_file": record.ca_file or None,
     }
@@ -47,6 +49,19 @@ def _roles(given: list[str]) -> dict[str, Role]:
             )
         roles[name] = Role(role)
     return roles
+
+
+def _limits(given: list[str], roles: Mapping[str, Role]) -> list[tuple[str, str]]:
+    limits = []
+    for text in given:
+        name = max((name for name in roles if text.startswith(f"{name}=")), key=len, default="")
+        if not name:
+            raise InputError(
+                f"--limit {text!r} names no group that has a role",
+                hint="write it like --limit it=lab/Tenants/Blue, and give the group a role with --group",
+            )
+        limits.append((name, text.removeprefix(f"{name}=")))
+    return limits
 
 
 @app.command(
@@ -71,6 +86,13 @@ def set_(
         list[str] | None,
         typer.Option("--group", metavar="GROUP=ROLE", help="Whose members get which role; may be repeated."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP=PLACE",
+            help="What a group's role is limited to: VCENTER or VCENTER/FOLDER; may be repeated.",
+        ),
+    ] = None,
     default_role: Annotated[
         Role | None, typer.Option(help="For who is in none of these groups; without it they are refused.")
     ] = None,
@@ -86,12 +108,14 @@ def set_(
         secret = secrets.from_variable(secret_env)
     else:
         secret = secrets.asked("The client's secret", otherwise="add --secret-env VAR")
+    roles = _roles(group_role or [])
     new = NewOidc(
         issuer=issuer,
         client_id=client_id,
         url=url,
         secret=secret,
-        roles=_roles(group_role or []),
+        roles=roles,
+        limits=_limits(limit or [], roles),
         default_role=default_role,
         label=label,
         groups_claim=groups_claim,

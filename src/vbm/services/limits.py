@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from vbm.catalog.base import Transaction
@@ -23,6 +23,15 @@ def folder(workspace: Workspace, text: str) -> Folder:
     if not ends:
         raise InputError(f"{text!r} names no folder of a vCenter that is known", hint=_FORM)
     return text[: ends[-1]], text[ends[-1] :]
+
+
+def places(workspace: Workspace, texts: Sequence[str]) -> tuple[str, ...]:
+    """Several, each ``VCENTER`` or ``VCENTER/FOLDER``, as records keep them. Raises InputError."""
+    known = {record.name for record in vcenters.listing(workspace)}
+    whole = [text for text in texts if text in known]
+    parts = [folder(workspace, text) for text in texts if text not in known]
+    with workspace.catalog.reading() as session:
+        return stored(session, whole, parts)
 
 
 def stored(session: Transaction, names: Iterable[str], folders: Iterable[Folder]) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,11 +17,12 @@ from urllib.parse import urlsplit
 from vbm.catalog.names import checked_name
 from vbm.catalog.oidc import OidcRecord, drop_oidc, find_oidc, put_oidc
 from vbm.catalog.users import UserRecord, change_user, find_subject, find_user, insert_user
-from vbm.errors import InputError, NotAllowedError, NotFoundError, VbmError
+from vbm.errors import InputError, NotFoundError, VbmError
 from vbm.ids import new_id
-from vbm.security.roles import Role, stronger
+from vbm.security.roles import Role
 from vbm.security.tokens import new_token
-from vbm.services import identity, sign_in, trail
+from vbm.services import identity, limits, sign_in, trail
+from vbm.services.oidc_groups import IdentityRefusedError, granted
 from vbm.services.oidc_provider import Client, Proof, Provider
 from vbm.services.sign_in import Attempt, SignedIn, Throttle
 from vbm.services.workspace import Workspace
@@ -34,15 +34,9 @@ _NOTE: Final = "sign-in/oidc"
 _SCOPE: Final = "openid profile email"
 
 
-class IdentityRefusedError(NotAllowedError):
-    """The identity provider knows this person; this installation does not let them in."""
-
-    code = "identity-unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class NewOidc:
-    """``roles``: group → role."""
+    """``roles``: group → role. ``limits``: (group, ``VCENTER`` or ``VCENTER/FOLDER``)."""
 
     issuer: str
     client_id: str
@@ -53,6 +47,7 @@ class NewOidc:
     label: str = ""
     groups_claim: str = "groups"
     ca_file: str = ""
+    limits: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +78,26 @@ def configure(workspace: Workspace, new: NewOidc) -> OidcRecord:
         default_role=new.default_role.value if new.default_role else "",
         ca_file=new.ca_file,
         sealed_secret=workspace.vault.seal(new.secret, _SEALED_AS),
+        limits=_limits(workspace, new),
     )
     with workspace.catalog.writing() as session:
         put_oidc(session, record)
-        noted = {"issuer": record.issuer, "roles": dict(record.roles), "default_role": record.default_role}
+        noted: dict[str, Any] = {name: getattr(record, name) for name in ("issuer", "default_role")}
+        noted |= {name: dict(getattr(record, name)) for name in ("roles", "limits")}
         trail.note(workspace, session, "oidc.set", record.label, noted)
     return record
+
+
+def _limits(workspace: Workspace, new: NewOidc) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, tuple[str, ...]] = {}
+    for group in sorted({group for group, _ in new.limits}):
+        if group not in new.roles:
+            raise InputError(
+                f"the group {group!r} is limited and has no role", hint=f"add --group {group}=viewer"
+            )
+        texts = [text for theirs, text in new.limits if theirs == group]
+        found[group] = limits.places(workspace, texts)
+    return tuple(found.items())
 
 
 def _check(new: NewOidc) -> None:
@@ -192,19 +201,20 @@ def _provider(workspace: Workspace, record: OidcRecord) -> Provider:
 
 def _user(workspace: Workspace, record: OidcRecord, claims: Mapping[str, Any]) -> UserRecord:
     """Known by issuer and subject; made at the first sign-in. Raises IdentityRefusedError."""
-    role = _role(record, claims)
+    given = granted(record, claims)
+    role = given.role
     subject = json.dumps([record.issuer, str(claims["sub"])])
     with workspace.catalog.writing() as session:
         known = find_subject(session, subject)
         if known is not None and known.disabled:
             raise IdentityRefusedError(f"the user {known.name} is disabled", hint="ask an administrator")
         if known is not None:
-            if known.role != role.value:
-                change_user(session, known.id, {"role": role.value})
-                trail.note(
-                    workspace, session, "user.set-role", known.name, {"role": role.value, "by": "oidc"}
-                )
-            return replace(known, role=role.value)
+            scope = known.scope if given.scope is None else given.scope
+            if (known.role, known.scope) != (role.value, scope):
+                values = {"role": role.value, "scope": list(scope)}
+                change_user(session, known.id, values)
+                trail.note(workspace, session, "user.set-role", known.name, values | {"by": "oidc"})
+            return replace(known, role=role.value, scope=scope)
         name = _name(claims)
         if find_user(session, name) is not None:
             raise IdentityRefusedError(
@@ -212,24 +222,11 @@ def _user(workspace: Workspace, record: OidcRecord, claims: Mapping[str, Any]) -
                 hint="an administrator renames or removes that one first: it is not taken over",
             )
         now = workspace.clock.now()
-        made = UserRecord(new_id(now), name, role.value, now, source="oidc", subject=subject)
+        scope = given.scope or ()
+        made = UserRecord(new_id(now), name, role.value, now, source="oidc", scope=scope, subject=subject)
         insert_user(session, made)
         trail.note(workspace, session, "user.create", name, {"role": role.value, "by": "oidc"})
         return made
-
-
-def _role(record: OidcRecord, claims: Mapping[str, Any]) -> Role:
-    """The strongest that the person's groups give. Raises IdentityRefusedError."""
-    given = claims.get(record.groups_claim, ())
-    groups = {given} if isinstance(given, str) else {str(group) for group in given or ()}
-    found = [Role(role) for group, role in record.roles if group in groups]
-    if record.default_role:
-        found.append(Role(record.default_role))
-    if not found:
-        raise IdentityRefusedError(
-            "none of your groups may use this installation", hint="ask an administrator to let one of them in"
-        )
-    return reduce(stronger, found)
 
 
 def _name(claims: Mapping[str, Any]) -> str:
