@@ -53,6 +53,9 @@ def list_(
             ]
         )
         return
+    if not found:
+        output.result("Nothing has been written yet." if not before else "Nothing is older than that.")
+        return
     columns = (
         Column("No.", right=True),
         Column("Time"),

@@ -56,7 +56,8 @@ def list_(
     if as_json:
         output.document(found)
     elif not found:
-        output.result("No such run.")
+        asked = any(wanted.values())
+        output.result("No run is like that." if asked else "No run yet. A job makes them: vbm job run NAME")
     else:
         show_runs(found, utc=utc)
 
