@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -94,6 +95,28 @@ def test_the_database_and_the_scope_agree(catalog: Catalog) -> None:
             )
             seen = {uuid for vcenter, uuid, _ in machines if covers_vm(session, scope, vcenter, uuid)}
             assert seen == wanted, scope
+
+
+def test_several_that_read_one_inventory_write_it_down_at_once(catalog: Catalog) -> None:
+    found = {f"u{number}": f"folder {number % 7}" for number in range(1200)}
+    start, failures = threading.Barrier(4), []
+
+    def work() -> None:
+        start.wait(10)
+        try:
+            with catalog.writing() as session:
+                put_folders(session, "a", found)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test fails by it
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with catalog.reading() as session:
+        assert folders_of(session, "a") == found
 
 
 def test_a_vm_that_moves_is_seen_where_it_is_and_one_that_goes_where_it_was(catalog: Catalog) -> None:

@@ -6,14 +6,31 @@ A VM that is gone keeps its folder, for its restore points. One of whose folder 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from sqlalchemy import ColumnElement, String, Text, and_, delete, exists, false, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Text,
+    and_,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from vbm.catalog.base import Base
+from vbm.catalog.locks import one_at_a_time
 from vbm.catalog.vcenters import VcenterRow
 from vbm.policy.folders import folder_key
 from vbm.policy.scope import Place, Scope
+
+_BATCH: Final = 500
 
 
 class VmPlaceRow(Base):
@@ -39,15 +56,18 @@ def folder_of(session: Session, vcenter_id: str, vm_uuid: str) -> str | None:
 
 def put_folders(session: Session, vcenter_id: str, found: Mapping[str, str | None]) -> None:
     """Store where VMs lie now, by instance UUID; None: nobody can tell any more."""
-    for uuid, folder in found.items():
-        if folder is None:
-            mine = (VmPlaceRow.vcenter_id == vcenter_id) & (VmPlaceRow.vm_uuid == uuid)
-            session.execute(delete(VmPlaceRow).where(mine))
-        else:
-            session.merge(
-                VmPlaceRow(vcenter_id=vcenter_id, vm_uuid=uuid, folder=folder, folder_key=folder_key(folder))
-            )
-    session.flush()
+    one_at_a_time(session, "vm_places")  # two that have both read that inventory
+    uuids = list(found)
+    for start in range(0, len(uuids), _BATCH):
+        batch = VmPlaceRow.vm_uuid.in_(uuids[start : start + _BATCH])
+        session.execute(delete(VmPlaceRow).where(VmPlaceRow.vcenter_id == vcenter_id, batch))
+    rows = [
+        {"vcenter_id": vcenter_id, "vm_uuid": uuid, "folder": folder, "folder_key": folder_key(folder)}
+        for uuid, folder in found.items()
+        if folder is not None
+    ]
+    if rows:
+        session.execute(insert(VmPlaceRow), rows)
 
 
 def drop_folders(session: Session, vcenter_id: str) -> None:
@@ -62,22 +82,24 @@ def covers_vm(session: Session, scope: Scope, vcenter_id: str, vm_uuid: str) -> 
     )
 
 
-Text_ = InstrumentedAttribute[str]
+_Column = InstrumentedAttribute[str]
 
 
-def within(scope: Scope, vcenter_id: Text_, vm_uuid: Text_) -> ColumnElement[bool]:
+def within(scope: Scope, vcenter_id: _Column, vm_uuid: _Column) -> ColumnElement[bool]:
     """Of rows that name a vCenter by its id: those of VMs within the scope."""
     return _within(scope, {one: one for one in scope.vcenters}, vcenter_id, vm_uuid)
 
 
-def within_named(session: Session, scope: Scope, vcenter: Text_, vm_uuid: Text_) -> ColumnElement[bool]:
+def within_named(session: Session, scope: Scope, vcenter: _Column, vm_uuid: _Column) -> ColumnElement[bool]:
     """Of rows that name a vCenter by its name: the same."""
     query = select(VcenterRow.id, VcenterRow.name).where(VcenterRow.id.in_(scope.vcenters))
     known = {} if scope.everything else {row.id: row.name for row in session.execute(query)}
     return _within(scope, known, vcenter, vm_uuid)
 
 
-def _within(scope: Scope, called: Mapping[str, str], vcenter: Text_, vm_uuid: Text_) -> ColumnElement[bool]:
+def _within(
+    scope: Scope, called: Mapping[str, str], vcenter: _Column, vm_uuid: _Column
+) -> ColumnElement[bool]:
     if scope.everything:
         return true()
     whole = [called[one] for one in called if scope.has_all_of(one)]

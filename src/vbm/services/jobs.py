@@ -31,7 +31,7 @@ from vbm.policy.job import Job
 from vbm.policy.retention import RetentionPlan
 from vbm.policy.schedule import next_runs
 from vbm.security.roles import Permission, PermissionMissingError
-from vbm.services import identity, repositories, trail
+from vbm.services import identity, points, repositories, trail
 from vbm.services.conditions import anything
 from vbm.services.workspace import Workspace
 from vbm.workflows.dispatcher import next_run
@@ -150,11 +150,12 @@ def run_now(
 
 
 def retention(workspace: Workspace, name: str) -> dict[str, tuple[str, RetentionPlan]]:
-    """What the job's retention would do now, by VM: (its name, the plan). Nothing is changed."""
-    record = get(workspace, name)
+    """What the job's retention would do now, by VM that who asks may see: (its name, the plan). Nothing is changed."""
+    record, seen = get(workspace, name), points.visible_vms(workspace)
     stored = repositories.get(workspace, record.repository_id)
     with closing(repositories.open_stored(workspace, stored)) as repository:
-        names = {m.vm_instance_uuid: m.vm_name for m in repository.restore_points() if m.job_id == record.id}
+        found = [m for m in repository.restore_points() if m.job_id == record.id]
+        names = {m.vm_instance_uuid: m.vm_name for m in found if seen is None or m.vm_instance_uuid in seen}
         plans = planned(repository, map(VmUuid, names), record.id, record.job.rules, workspace.clock.now())
     return {vm: (names[vm], plan) for vm, plan in plans.items()}
 
