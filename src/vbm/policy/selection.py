@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from vbm.ids import VmUuid
 from vbm.policy.folders import lies_in
 
+_BY_UUID = "\0"  # before an instance UUID: no name holds it
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -51,47 +53,83 @@ class Selected:
 
 
 def select(candidates: Iterable[Candidate], selection: Selection) -> Selected:
-    """Resolve the selection. An empty selection selects nothing."""
-    rules = _rules(selection)
-    excluded = _rules(selection.exclude) if selection.exclude else []
-    answered: set[str] = set()
-    chosen = []
-    for vm in candidates:
-        matching = [label for label, rule in rules if rule(vm)]
-        answered.update(matching)
-        if matching and not any(rule(vm) for _, rule in excluded):
-            chosen.append(vm)
-    return Selected(tuple(chosen), tuple(label for label, _ in rules if label not in answered))
+    """Resolve one selection. An empty one selects nothing."""
+    return Candidates(candidates).select(selection)
+
+
+class Candidates:
+    """VMs, grouped by what rules look at: a rule is asked once for each folder, not for each VM in it.
+
+    For many selections of the same VMs.
+    """
+
+    def __init__(self, vms: Iterable[Candidate]) -> None:
+        self.vms = tuple(vms)
+        self._groups: dict[str, dict[str, list[int]]] = {}
+
+    def select(self, selection: Selection) -> Selected:
+        """Resolve the selection. An empty one selects nothing."""
+        found = [(rule, self._answering(rule)) for rule in _rules(selection)]
+        chosen = {number for _, numbers in found for number in numbers}
+        for rule in _rules(selection.exclude) if selection.exclude else ():
+            chosen -= self._answering(rule)
+        unmatched = tuple(rule.label for rule, numbers in found if not numbers)
+        return Selected(tuple(self.vms[number] for number in sorted(chosen)), unmatched)
+
+    def _answering(self, rule: _Rule) -> set[int]:
+        groups = self._grouped(rule)
+        found = {number for value, numbers in groups.items() if rule.fits(value) for number in numbers}
+        return found.union(*(groups.get(key, ()) for key in rule.keys))
+
+    def _grouped(self, rule: _Rule) -> dict[str, list[int]]:
+        """By what such rules look at: the numbers of the VMs that have it."""
+        if rule.looks_at not in self._groups:
+            groups: dict[str, list[int]] = {}
+            for number, vm in enumerate(self.vms):
+                for value in rule.values(vm):
+                    groups.setdefault(value, []).append(number)
+            self._groups[rule.looks_at] = groups
+        return self._groups[rule.looks_at]
 
 
 class _Rule:
-    """One test of a VM; a pattern is compiled once."""
+    """One test of a VM. ``keys``: values that fit whatever ``fits`` says of them."""
 
     def __init__(self, kind: str, text: str) -> None:
-        self.kind = kind
-        self.text = text
+        self.label = f"{kind} {text}"
+        self.kind, self._text = kind, text
         name, _, value = text.partition("=")
-        self.attribute = name
-        self.pattern = _pattern(value if kind == "attribute" else text)
+        self._attribute = name
+        self._matches = _pattern(value if kind == "attribute" else text).fullmatch
+        self.looks_at = f"attribute {name}" if kind == "attribute" else kind
+        self.keys = (f"{_BY_UUID}{text.lower()}",) if kind == "vm" else ()
 
-    def __call__(self, vm: Candidate) -> bool:
+    def values(self, vm: Candidate) -> Iterable[str]:
         match self.kind:
             case "vm":
-                return vm.name == self.text or vm.instance_uuid == self.text.lower() or self._matches(vm.name)
+                return (vm.name, f"{_BY_UUID}{vm.instance_uuid}")
             case "folder":
-                return lies_in(vm.folder, self.text)
+                return (vm.folder,)
             case "resource pool":
-                return lies_in(vm.resource_pool, self.text)
+                return (vm.resource_pool,)
             case "tag":
-                return any(self._matches(tag) or self._matches(tag.rpartition(":")[2]) for tag in vm.tags)
+                return vm.tags
             case _:
-                return self.attribute in vm.attributes and self._matches(vm.attributes[self.attribute])
+                return (vm.attributes[self._attribute],) if self._attribute in vm.attributes else ()
 
-    def _matches(self, value: str) -> bool:
-        return self.pattern.fullmatch(value) is not None
+    def fits(self, value: str) -> bool:
+        match self.kind:
+            case "vm":
+                return value[:1] != _BY_UUID and (value == self._text or self._matches(value) is not None)
+            case "folder" | "resource pool":
+                return lies_in(value, self._text)
+            case "tag":
+                return bool(self._matches(value) or self._matches(value.rpartition(":")[2]))
+            case _:
+                return self._matches(value) is not None
 
 
-def _rules(selection: Selection) -> list[tuple[str, _Rule]]:
+def _rules(selection: Selection) -> list[_Rule]:
     kinds = {
         "vm": selection.vms,
         "folder": selection.folders,
@@ -99,7 +137,7 @@ def _rules(selection: Selection) -> list[tuple[str, _Rule]]:
         "resource pool": selection.resource_pools,
         "attribute": selection.attributes,
     }
-    return [(f"{kind} {text}", _Rule(kind, text)) for kind, texts in kinds.items() for text in texts]
+    return [_Rule(kind, text) for kind, texts in kinds.items() for text in texts]
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from typing import Final
 from vbm.catalog.jobs import JobRecord
 from vbm.catalog.restore_points import newest_points
 from vbm.ids import VmUuid
-from vbm.policy.selection import Candidate, select
+from vbm.policy.selection import Candidates
 from vbm.security.roles import Permission
 from vbm.services import identity, inventory_cache, jobs
 from vbm.services.inventory_cache import Seen
@@ -71,7 +71,7 @@ class _Inventory:
 
     asked: datetime
     mark: int
-    candidates: tuple[Candidate, ...]
+    candidates: Candidates
 
 
 _INVENTORIES: Final[dict[str, _Inventory]] = {}
@@ -101,7 +101,7 @@ def _matched(one: Seen, job: JobRecord) -> frozenset[VmUuid]:
     known = _MATCHED.get((one.vcenter.id, job.id))
     if known is not None and known[:2] == (inventory.mark, job.updated):
         return known[2]
-    chosen = select(inventory.candidates, job.job.selection).vms
+    chosen = inventory.candidates.select(job.job.selection).vms
     found = frozenset(candidate.instance_uuid for candidate in chosen)
     _MATCHED[one.vcenter.id, job.id] = (inventory.mark, job.updated, found)
     return found
@@ -111,8 +111,8 @@ def _inventory(one: Seen) -> _Inventory:
     known = _INVENTORIES.get(one.vcenter.id)
     if known is not None and known.asked == one.asked:
         return known
-    candidates = tuple(candidate for candidate, _ in candidates_of(one.machines, one.labels))
-    mark = hash(tuple(map(repr, candidates)))
+    candidates = Candidates(candidate for candidate, _ in candidates_of(one.machines, one.labels))
+    mark = hash(tuple(map(repr, candidates.vms)))
     found = _INVENTORIES[one.vcenter.id] = _Inventory(one.asked, mark, candidates)
     return found
 
