@@ -1,6 +1,7 @@
 """A worker that kills itself at a named point, or ``delay`` seconds after it: arguments are ``key=value``.
 
-``spoil=POINT packs=FOLDER``: there it flips a bit in each file of that folder."""
+``spoil=POINT packs=FOLDER``: there it flips a bit in each file of that folder. ``hold=POINT until=FILE``: the first
+time it gets there it makes ``FILE.held`` and waits for FILE."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from vbm.services import working
@@ -35,7 +37,16 @@ def main() -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def hold(file: Path) -> None:
+        held = file.with_suffix(".held")
+        if not held.exists():
+            held.touch()
+            while not file.exists():
+                time.sleep(0.05)
+
     def at(name: str) -> None:
+        if name == given.get("hold", ""):
+            hold(Path(given["until"]))
         if name == given.get("spoil", ""):
             spoil(Path(given["packs"]))
         with lock:

@@ -9,6 +9,8 @@ import pytest
 
 from fixtures_jobs import MIB, JobsRig
 from fixtures_postgresql import Server, postgresql
+from vbm.catalog.errors import CatalogError
+from vbm.catalog.runs import ENDED
 from vbm.services import jobs
 
 
@@ -25,6 +27,33 @@ def rig(server: Server, tmp_path: Path) -> Iterator[JobsRig]:
     made = JobsRig(tmp_path, server.url.format(name))
     yield made
     made.close()
+
+
+def test_a_run_taken_when_the_database_goes_is_not_forgotten(
+    rig: JobsRig, server: Server, tmp_path: Path
+) -> None:
+    """It belongs to a living worker that could neither begin it nor give it back."""
+    rig.machine("web01", MIB)
+    rig.job()
+    go = tmp_path / "go"
+    worker = rig.worker("hold=taken", f"until={go}")
+    jobs.run_now(rig.workspace, "nightly")
+    rig.until(go.with_suffix(".held").exists, "it is taken")
+    server.stop()
+    go.touch()
+    rig.until(lambda: "no run can be taken now" in rig.log(), "it could not be begun")
+    server.start()
+    rig.until(lambda: _all_ended(rig), "the run has ended")
+    (run,) = rig.runs()
+    assert (run.state, run.snapshot_state) == ("succeeded", "removed"), run
+    rig.stop(worker)
+
+
+def _all_ended(rig: JobsRig) -> bool:
+    try:
+        return all(run.state in ENDED for run in rig.runs())
+    except CatalogError:  # the connections of before
+        return False
 
 
 def test_a_run_killed_on_one_machine_is_gone_on_with_by_another_without_its_files(

@@ -299,6 +299,12 @@ def change_run(session: Session, run_id: str, token: int, values: Mapping[str, A
     return int(changed.rowcount) == 1
 
 
+def running_of(session: Session, worker_id: str) -> dict[str, int]:
+    """Running runs of that worker, each with its token."""
+    owned = (RunRow.state == "running") & (RunRow.worker_id == worker_id)
+    return {row.id: row.token for row in session.execute(select(RunRow.id, RunRow.token).where(owned))}
+
+
 def hand_back(session: Session, worker_id: str) -> list[str]:
     """Running runs of that worker wait for another one; their ids. Raising the token fences it off."""
     owned = (RunRow.worker_id == worker_id) & (RunRow.state == "running")

@@ -23,6 +23,7 @@ from vbm.workflows.stop import RunToken
 from vbm.workflows.tell import RowProgress
 
 _log = logging.getLogger(__name__)
+_BEGINS_WITHIN = 60.0
 FENCED_EXIT = 75  # the process was thought dead and its runs were given to others
 
 
@@ -31,6 +32,7 @@ class LiveRun:
 
     def __init__(self, doors: Doors, run: RunRecord, token: int) -> None:
         self.doors, self.run, self.token = doors, run, token
+        self.taken = doors.clock.monotonic()
         self.stop = RunToken()
         self.progress = RowProgress(doors.catalog, doors.clock, run.id, token)
         self._session: Session | None = None
@@ -90,6 +92,7 @@ class LiveRuns:
         self._lock = threading.Lock()
         self._runs: dict[str, LiveRun] = {}
         self._fallen: set[str] = set()
+        self._begun: set[str] = set()
 
     def add(self, live: LiveRun) -> None:
         with self._lock:
@@ -99,6 +102,10 @@ class LiveRuns:
         with self._lock:
             return self._runs[run_id]
 
+    def ids(self) -> set[str]:
+        with self._lock:
+            return set(self._runs)
+
     def all(self) -> list[LiveRun]:
         with self._lock:
             return list(self._runs.values())
@@ -106,6 +113,8 @@ class LiveRuns:
     @contextmanager
     def watched(self, run_id: str) -> Iterator[None]:
         """Around a run's workflow: where its journal can't be written, the run has *fallen* and is taken again."""
+        with self._lock:
+            self._begun.add(run_id)
         try:
             yield
         except Exception as error:
@@ -115,14 +124,21 @@ class LiveRuns:
             raise
 
     def fallen(self) -> list[LiveRun]:
-        """Runs of this process that nobody executes any more."""
+        """Runs of this process that nobody executes any more, or nobody has begun to in a minute."""
         with self._lock:
-            return [self._runs[run_id] for run_id in self._fallen if run_id in self._runs]
+            return [
+                live for run_id, live in self._runs.items() if run_id in self._fallen or self._waits(live)
+            ]
+
+    def _waits(self, live: LiveRun) -> bool:
+        waited_seconds = live.doors.clock.monotonic() - live.taken
+        return live.run.id not in self._begun and waited_seconds > _BEGINS_WITHIN
 
     def end(self, run_id: str) -> None:
         with self._lock:
             live = self._runs.pop(run_id, None)
             self._fallen.discard(run_id)
+            self._begun.discard(run_id)
         if live is not None:
             with suppress(VbmError):
                 live.progress.flush()

@@ -16,7 +16,16 @@ import vbm
 from vbm.catalog.preferences import preferences
 from vbm.catalog.repository_usage import forget_usage
 from vbm.catalog.run_log import prune_lines
-from vbm.catalog.runs import RunRecord, RunRow, change_run, hand_back, live_runs, prune_runs, take_run
+from vbm.catalog.runs import (
+    RunRecord,
+    RunRow,
+    change_run,
+    hand_back,
+    live_runs,
+    prune_runs,
+    running_of,
+    take_run,
+)
 from vbm.catalog.totals import count_run, forget_totals
 from vbm.catalog.workers import (
     WorkerRecord,
@@ -32,7 +41,7 @@ from vbm.engine.process import ProcessIdentity
 from vbm.errors import VbmError
 from vbm.ids import new_id
 from vbm.settings import Settings
-from vbm.workflows import digest, dispatcher, maintenance, outbox, reaper
+from vbm.workflows import digest, dispatcher, maintenance, outbox, points, reaper
 from vbm.workflows.admission import Reach, choose
 from vbm.workflows.attendant import Attendant
 from vbm.workflows.doors import Doors
@@ -205,11 +214,25 @@ class Worker:
             self._stop.wait(self._options.claim_every)
 
     def _hand_back_fallen(self) -> None:
-        """Runs whose journal could not be written wait to be taken again; they go on from their last step."""
+        """Runs whose journal could not be written wait to be taken again; they go on from their last step.
+
+        So do those of which the catalog says that they are ours and this process knows nothing: it was away while
+        they were taken, or while they were given back.
+        """
+        known = OWNED.ids()  # before the catalog is asked: what ends meanwhile is no stray
         for live in OWNED.fallen():
-            with self._doors.catalog.writing() as session:
-                change_run(session, live.run.id, live.token, {"state": "queued", "worker_id": ""})
+            self._give_back(live.run.id, live.token)
             OWNED.end(live.run.id)
+        with self._doors.catalog.reading() as session:
+            owned = running_of(session, self.id)
+        for run_id, token in owned.items():
+            if run_id not in known:
+                _log.warning("run %s was taken and never begun: it is given back", run_id)
+                self._give_back(run_id, token)
+
+    def _give_back(self, run_id: str, token: int) -> None:
+        with self._doors.catalog.writing() as session:
+            change_run(session, run_id, token, {"state": "queued", "worker_id": ""})
 
     def _take(self, runtime: Runtime) -> bool:
         """Take one run and execute it in a thread; False where none may begin."""
@@ -223,14 +246,14 @@ class Worker:
             token = take_run(session, run, self.id, now)
         live = LiveRun(self._doors, run, token)
         OWNED.add(live)
+        points.reach("taken")
         retries = run.document["retries"]
         try:
             attempts, wait_seconds = int(retries["attempts"]), float(retries["wait_seconds"])
             begun = runtime.execute(run.id, run.kind, attempts, wait_seconds)
         except BaseException:
             OWNED.end(run.id)
-            with self._doors.catalog.writing() as session:
-                change_run(session, run.id, token, {"state": "queued", "worker_id": ""})
+            self._give_back(run.id, token)  # or in the next round, where the catalog is away
             raise
         if not begun:
             self._close_lost(run, token)
