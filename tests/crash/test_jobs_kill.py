@@ -19,9 +19,18 @@ PHASES = ("connecting", "snapshot", "downloading", "compressing", "committing", 
 POINTS = [
     *(f"{step}.{edge}" for step in STEPS for edge in ("begin", "end")),
     *(f"phase.{phase}" for phase in PHASES),
-    *("taken", "advance"),
+    *("taking", "taken", "advance"),
 ]
-WORST = ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
+WORST = [
+    "taking",
+    "taken",
+    "snapshot.end",
+    "advance",
+    "read.end",
+    "cleanup.begin",
+    "verify-new.end",
+    "finish.end",
+]
 
 
 @pytest.fixture
@@ -76,7 +85,7 @@ def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> Non
 
 
 @pytest.mark.parametrize(
-    "point", ["snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
+    "point", ["taken", "snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
 )
 def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
     survives(rig, "vm", point)

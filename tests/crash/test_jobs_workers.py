@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fixtures_postgresql import Server, postgresql
 from vbm.catalog.errors import CatalogError
 from vbm.catalog.runs import ENDED
 from vbm.services import jobs
+from vbm.workflows.live import FENCED_EXIT
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,26 @@ def test_a_run_taken_when_the_database_goes_is_not_forgotten(
     (run,) = rig.runs()
     assert (run.state, run.snapshot_state) == ("succeeded", "removed"), run
     rig.stop(worker)
+
+
+def test_a_worker_that_freezes_while_it_decides_does_not_hold_up_the_others(
+    rig: JobsRig, tmp_path: Path
+) -> None:
+    """The lock under which it decides goes with its transaction, after a pause that the database allows none."""
+    rig.environment["VBM_DATABASE_URL"] += "&options=-c%20idle_in_transaction_session_timeout%3D2s"
+    rig.machine("web01", MIB)
+    rig.job()
+    frozen = rig.worker("name=one", "ttl=3", "hold=taking", f"until={tmp_path / 'never'}")
+    rig.until((tmp_path / "never.held").exists, "it decides")
+    frozen.send_signal(signal.SIGSTOP)
+    other = rig.worker("name=two", "ttl=3")
+    jobs.run_now(rig.workspace, "nightly")
+    (run,) = rig.ended(1)
+    assert (run.state, run.snapshot_state) == ("succeeded", "removed"), run
+    (tmp_path / "never").touch()
+    frozen.send_signal(signal.SIGCONT)
+    assert frozen.wait(30) == FENCED_EXIT
+    rig.stop(other)
 
 
 def _all_ended(rig: JobsRig) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -17,6 +17,14 @@ from vbm.errors import InputError
 
 READ_ONLY: Final = "vbm_read_only"  # execution option: this transaction takes no write lock
 _BUSY_SECONDS: Final = 15
+PAUSE_SECONDS: Final = 15  # no transaction of ours waits for anything but the database
+_KEEPALIVE: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def parse_url(text: str) -> URL:
@@ -39,16 +47,37 @@ def parse_url(text: str) -> URL:
 def connect(url: URL, *, busy_seconds: int = _BUSY_SECONDS) -> Engine:
     """An engine on which every transaction is serialisable enough to read, decide and write.
 
-    SQLite: WAL, foreign keys, full fsync, BEGIN IMMEDIATE unless the transaction is marked READ_ONLY.
+    SQLite: WAL, foreign keys, full fsync, BEGIN IMMEDIATE unless the transaction is marked READ_ONLY. PostgreSQL: no
+    transaction outlives a pause of PAUSE_SECONDS.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True, connect_args=_watchful(url))
+        event.listen(engine, "connect", _pause_at_most)
+        return engine
     if url.database and url.database != ":memory:":
         _private_file(Path(url.database))
     engine = create_engine(url, connect_args={"timeout": busy_seconds})
     event.listen(engine, "connect", lambda connection, _record: _prepare(connection, busy_seconds))
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _watchful(url: URL) -> dict[str, int]:
+    """How libpq finds out that the server is gone, where the address says nothing of it: in half a minute."""
+    return {name: value for name, value in _KEEPALIVE.items() if name not in url.query}
+
+
+def _pause_at_most(connection: Any, _record: Any) -> None:
+    """A process that freezes within a transaction, or a host that is cut off, loses it and the locks that it holds.
+
+    Where the server or the address says a time, that one holds.
+    """
+    name = "'idle_in_transaction_session_timeout'"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT set_config({name}, '{PAUSE_SECONDS}s', false) WHERE current_setting({name}) = '0'"
+        )
+    connection.commit()
 
 
 def _private_file(path: Path) -> None:

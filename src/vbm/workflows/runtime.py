@@ -10,7 +10,7 @@ from typing import Final
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
-from vbm.catalog.engine import parse_url
+from vbm.catalog.engine import PAUSE_SECONDS, parse_url
 from vbm.settings import Settings
 from vbm.workflows import backup, care, restore, verify
 
@@ -59,6 +59,7 @@ class Runtime:
             "log_level": "CRITICAL",
             "max_executor_threads": _THREADS,
             "use_listen_notify": False,
+            "sys_db_idle_transaction_timeout_sec": PAUSE_SECONDS,
         }
         DBOS.migrate(url)
         DBOS(config=config)

@@ -239,6 +239,7 @@ class Worker:
         now = self._doors.clock.now()
         with self._doors.catalog.writing() as session:
             admission_lock(session)
+            points.reach("taking")
             limits = preferences(session)
             run = choose(live_runs(session), limits, now, self._options.reach)
             if run is None:
