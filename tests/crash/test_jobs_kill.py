@@ -21,16 +21,7 @@ POINTS = [
     *(f"phase.{phase}" for phase in PHASES),
     *("taking", "taken", "advance"),
 ]
-WORST = [
-    "taking",
-    "taken",
-    "snapshot.end",
-    "advance",
-    "read.end",
-    "cleanup.begin",
-    "verify-new.end",
-    "finish.end",
-]
+WORST = ["taken", "snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
 
 
 @pytest.fixture
@@ -84,9 +75,7 @@ def survives(rig: JobsRig, vm: str, point: str, delay_seconds: float = 0) -> Non
     assert counted == [(1, {})], point
 
 
-@pytest.mark.parametrize(
-    "point", ["taken", "snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
-)
+@pytest.mark.parametrize("point", WORST)
 def test_a_worker_killed_where_it_matters_most(rig: JobsRig, point: str) -> None:
     survives(rig, "vm", point)
 
