@@ -44,6 +44,11 @@ class ApiLab(JobsRig):
         self.app = create_app(self.workspace, options)
         self._made = 0
 
+    def endless(self, is_so: bool) -> None:
+        """A stream without an end ends at once."""
+        stopping = self.app.state.vbm.stopping
+        (stopping.set if is_so else stopping.clear)()
+
     def known(self, name: str, operation: str) -> str:
         """Something real for a parameter of a path, made anew where an earlier request has taken it away."""
         with identity.acting(identity.at_the_command_line()):

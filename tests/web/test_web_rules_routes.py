@@ -93,6 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         known = _seeded(space)
         unlimited = Limits(per_minute=0, refused_per_minute=0)
         app = create_app(space, WebOptions(allow_loopback=True, limits=unlimited))
+        app.state.vbm.stopping.set()  # a stream without an end ends at once
         made = Site(space, TestClient(app), {}, {}, known)
         for role in Role:
             made.user(role.value, role)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -236,6 +236,25 @@ def _listed(query: Select[Any], wanted: RunFilter) -> Select[Any]:
     if wanted.until is not None:
         query = query.where(RunRow.id < f"{wanted.until:%Y%m%dT%H%M%S}")
     return query.order_by(RunRow.id.desc()).limit(wanted.limit)
+
+
+def live_groups(session: Session, wanted: RunFilter) -> list[tuple[Any, ...]]:
+    """Of those queued and running, by state and phase: (state, how many, lowest id, highest id, tokens, asked to stop,
+    phase, bytes in all, bytes done). Another list whenever one came, went on or ended; answered without reading them.
+    """
+    query: Select[Any] = select(
+        RunRow.state,
+        func.count(),
+        func.min(RunRow.id),
+        func.max(RunRow.id),
+        func.sum(RunRow.token),
+        func.count(RunRow.cancel_requested_at),
+        RunRow.phase,
+        func.sum(RunRow.bytes_total),
+        func.sum(RunRow.bytes_done),
+    )
+    query = _listed(query, replace(wanted, states=LIVE)).order_by(None).limit(None)
+    return sorted(tuple(row) for row in session.execute(query.group_by(RunRow.state, RunRow.phase)))
 
 
 def live_runs(session: Session) -> list[RunRecord]:

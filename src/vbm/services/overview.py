@@ -14,7 +14,7 @@ from vbm.catalog.repository_usage import UsageRecord, all_usage
 from vbm.catalog.runs import RunFilter, RunRecord
 from vbm.catalog.snapshots import SnapshotRecord, outstanding
 from vbm.security.roles import Permission
-from vbm.services import identity, inventory_cache, jobs, protected, runs
+from vbm.services import identity, inventory_cache, jobs, live, protected, runs
 from vbm.services.protected import Machine
 from vbm.services.workspace import Workspace
 from vbm.workflows.maintenance import look_at
@@ -23,6 +23,7 @@ _DAY: Final = timedelta(days=1)
 _MOST: Final = 20_000  # runs of a day that the dashboard looks at
 _FORGOTTEN: Final = timedelta(minutes=15)  # no worker is at work
 FULL_PERCENT: Final = 80
+UNDER_WAY: Final = 8  # of the runs that go on or wait, on the dashboard
 _WORST: Final = ("failed", "cancelled", "warning", "succeeded")
 
 
@@ -79,7 +80,7 @@ def dashboard(workspace: Workspace) -> Dashboard:
         unprotected=tuple(m for m in found if m.last is None)[:20],
         oldest=min(known, key=lambda m: m.last or now, default=None),
         last_day=tuple(recent[::-1]),
-        running=tuple(runs.visible(workspace, RunFilter(states=("running", "queued"), limit=50))),
+        running=tuple(live.under_way(workspace, UNDER_WAY)),
         failed=tuple(_still_failed(recent)),
         snapshots=tuple(s for s in left if now - s.created > timedelta(seconds=s.timeout_seconds)),
         upcoming=tuple(sorted(planned, key=lambda job: job.next_run or now)[:8]),

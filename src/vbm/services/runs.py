@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from vbm.catalog.errors import UnknownNameError
 from vbm.catalog.executions import ExecutionRecord, find_execution
@@ -20,6 +21,7 @@ from vbm.catalog.runs import (
     find_run,
     list_runs,
     list_runs_briefly,
+    live_groups,
     request_cancel,
     run_by_id,
     run_marks,
@@ -52,6 +54,12 @@ def visible_briefly(workspace: Workspace, wanted: RunFilter) -> list[RunRecord]:
     """The same without documents, results and warnings: for thousands at once."""
     with workspace.catalog.reading() as session:
         return list_runs_briefly(session, _limited(wanted))
+
+
+def live(workspace: Workspace) -> list[tuple[Any, ...]]:
+    """``live_groups`` of those that who asks may see."""
+    with workspace.catalog.reading() as session:
+        return live_groups(session, _limited(RunFilter()))
 
 
 def _limited(wanted: RunFilter) -> RunFilter:

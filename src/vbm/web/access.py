@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
+from vbm.clock import Clock, SystemClock
 from vbm.errors import NotAllowedError
 from vbm.security.roles import Permission
 from vbm.services import api_keys, identity, sign_in
@@ -22,6 +23,7 @@ from vbm.services.identity import NotSignedInError
 from vbm.services.sign_in import SignedIn
 from vbm.web.state import state_of
 
+_ASK_SECONDS: Final = 30
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM: Final = "application/x-www-form-urlencoded"
 
@@ -114,6 +116,25 @@ async def who_asks(request: Request) -> identity.Identity:
     session = await signed_in(request)
     request.state.signed_in = session
     return identity.become(session.identity() if session is not None else identity.NOBODY)
+
+
+class Door:
+    """Around a long answer: shuts for who is signed out, revoked, or may see other things than when it began."""
+
+    def __init__(self, request: Request, who: identity.Identity, clock: Clock | None = None) -> None:
+        self._request, self._who, self._clock = request, who, clock or SystemClock()
+        self._asked = self._clock.monotonic()
+
+    async def is_open(self) -> bool:
+        """Asked anew twice a minute."""
+        now = self._clock.monotonic()
+        if now - self._asked < _ASK_SECONDS:
+            return True
+        self._asked = now
+        try:
+            return await who_asks(self._request) == self._who
+        except NotAllowedError:
+            return False
 
 
 def needs(permission: Permission) -> Any:

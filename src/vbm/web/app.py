@@ -11,6 +11,7 @@ from vbm.web.api import (
     audit,
     backups,
     channels,
+    events,
     jobs,
     overview,
     people,
@@ -26,7 +27,7 @@ from vbm.web.options import WebOptions
 from vbm.web.rate_limits import RateLimits
 from vbm.web.state import WebState
 
-_API = (jobs, runs, vms, backups, vcenters, repositories, channels, people, audit, overview)
+_API = (jobs, runs, vms, backups, vcenters, repositories, channels, people, audit, overview, events)
 
 
 def create_app(workspace: Workspace, options: WebOptions, certificate: Certificate | None = None) -> FastAPI:

@@ -14,6 +14,7 @@ from vbm.services.workspace import Workspace
 from vbm.web.certificate import Certificate
 from vbm.web.feed import Feed
 from vbm.web.metrics_text import Scrapes
+from vbm.web.news import News
 from vbm.web.options import WebOptions
 
 
@@ -24,6 +25,7 @@ class WebState:
     certificate: Certificate | None = None
     throttle: Throttle = field(default_factory=Throttle)
     feed: Feed = field(default_factory=Feed)
+    news: News = field(default_factory=News)
     scrapes: Scrapes = field(default_factory=Scrapes)
     stopping: threading.Event = field(default_factory=threading.Event)  # live streams end when it is set
 

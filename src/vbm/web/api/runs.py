@@ -12,10 +12,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from vbm.catalog.runs import ENDED, RunFilter
 from vbm.security.roles import Permission
-from vbm.services import jobs, repositories, runs, vcenters
+from vbm.services import identity, jobs, repositories, runs, vcenters
 from vbm.services.documents import run_document, when
 from vbm.services.workspace import Workspace
-from vbm.web.access import needs
+from vbm.web.access import Door, needs
 from vbm.web.api.moments import Moment
 from vbm.web.api.paging import LongPages, Pages
 from vbm.web.api.schemas import LogLineShown, Page, RunShown
@@ -125,8 +125,9 @@ async def run_events(
     last = _number(last_event_id)
     shown: dict[str, Any] | None = None
     state, seen, rounds = state_of(request), None, 0
+    door = Door(request, identity.current())
     with state.feed.watching(record.id):
-        while not state.stopping.is_set() and not await request.is_disconnected():
+        while not state.stopping.is_set() and not await request.is_disconnected() and await door.is_open():
             mark = await state.feed.mark(space, record.id)
             rounds += 1
             if mark is None or mark != seen or rounds % _LOOK_ANYWAY == 0:  # time passes in a document too

@@ -7,9 +7,9 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from vbm.catalog.runs import LIVE, RunFilter, RunRecord
+from vbm.catalog.runs import RunFilter, RunRecord
 from vbm.security.roles import Permission
-from vbm.services import attention, condition, growth, job_views, jobs, overview, repositories, runs
+from vbm.services import attention, condition, growth, job_views, jobs, live, overview, repositories, runs
 from vbm.services.overview import Dashboard
 from vbm.services.workspace import Workspace
 from vbm.web.access import needs
@@ -25,6 +25,7 @@ _ROWS: Final = 12
 @router.get("/", dependencies=_SEE)
 def show(request: Request, space: Space) -> Response:
     """The first line answers; then what to do, what runs, and how the last day was."""
+    seen = live.live(space)  # before all else: what changes meanwhile is told of
     found = overview.dashboard(space)
     now = space.clock.now()
     steps = _first_steps(space) if not found.protected else None
@@ -33,6 +34,7 @@ def show(request: Request, space: Space) -> Response:
         "dashboard/dashboard.html",
         found=found,
         items=attention.items(found, condition.condition(space, state_of(request).checks()).checks, now),
+        live=seen,
         day=_by_job(found),
         squares=_SQUARES,
         day_cells=_cells,
@@ -43,8 +45,12 @@ def show(request: Request, space: Space) -> Response:
 @router.get("/parts/running", dependencies=_SEE)
 def running(request: Request, space: Space) -> Response:
     """What runs now, with live bars."""
-    found = runs.visible_briefly(space, RunFilter(states=LIVE, limit=50))
-    return page(request, "dashboard/_running.html", running=found)
+    return page(
+        request,
+        "dashboard/_running.html",
+        running=live.under_way(space, overview.UNDER_WAY),
+        live=live.live(space),
+    )
 
 
 @router.get("/parts/capacity", dependencies=_SEE)
@@ -56,8 +62,7 @@ def capacity(request: Request, space: Space) -> Response:
 @router.get("/parts/top", dependencies=_SEE)
 def top(request: Request, space: Space) -> Response:
     """How much work is running: in the top bar of every page."""
-    live = runs.visible_briefly(space, RunFilter(states=LIVE, limit=1000))
-    return page(request, "dashboard/_top.html", live=live)
+    return page(request, "dashboard/_top.html", live=live.live(space))
 
 
 def _by_job(found: Dashboard) -> list[tuple[str, str, list[RunRecord]]]:

@@ -1,5 +1,6 @@
 // What every page can do: theme, menus, dialogs, keys, times in the reader's zone, messages of failed requests.
 
+import "./live.js";
 import { ago, exact, stamp } from "./words.js";
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -120,12 +121,9 @@ document.addEventListener("htmx:configRequest", (event) => {
 document.addEventListener("htmx:afterSettle", (event) => showTimes(event.target));
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 401) location.reload();
-  else if (!event.target.closest("[hx-trigger*=every]")) toast(`It failed: ${event.detail.xhr.status} ${event.detail.xhr.statusText}`);
+  else if (!event.target.closest("[data-follows]")) toast(`It failed: ${event.detail.xhr.status} ${event.detail.xhr.statusText}`);
 });
-document.addEventListener("htmx:beforeRequest", (event) => {
-  // a page in the background does not poll
-  if (document.hidden && event.target.getAttribute("hx-trigger")?.includes("every")) event.preventDefault();
-});
+document.addEventListener("htmx:oobAfterSwap", (event) => showTimes(event.target));
 
 showTheme();
 showTimes();

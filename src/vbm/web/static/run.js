@@ -59,7 +59,8 @@ function showDisks(disks) {
   });
 }
 
-function addLine(line, number) {
+function addLine(line, id) {
+  const number = Number(id);
   if (!log || seen.has(number)) return;
   seen.add(number);
   const row = document.createElement("li");
