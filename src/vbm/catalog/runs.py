@@ -242,7 +242,7 @@ def live_groups(session: Session, wanted: RunFilter) -> list[tuple[Any, ...]]:
     """Of those queued and running, by state and phase: (state, how many, lowest id, highest id, tokens, asked to stop,
     phase, bytes in all, bytes done). Another list whenever one came, went on or ended; answered without reading them.
     """
-    query: Select[Any] = select(
+    columns: tuple[Any, ...] = (
         RunRow.state,
         func.count(),
         func.min(RunRow.id),
@@ -253,7 +253,7 @@ def live_groups(session: Session, wanted: RunFilter) -> list[tuple[Any, ...]]:
         func.sum(RunRow.bytes_total),
         func.sum(RunRow.bytes_done),
     )
-    query = _listed(query, replace(wanted, states=LIVE)).order_by(None).limit(None)
+    query = _listed(select(*columns), replace(wanted, states=LIVE)).order_by(None).limit(None)
     return sorted(tuple(row) for row in session.execute(query.group_by(RunRow.state, RunRow.phase)))
 
 
@@ -278,7 +278,7 @@ def count_live(session: Session) -> list[tuple[str, str, int]]:
 
 def run_marks(session: Session, run_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """By run: what changes whenever its row does in a way that people are shown; no document is read."""
-    columns = (
+    columns: tuple[Any, ...] = (
         RunRow.state,
         RunRow.phase,
         RunRow.bytes_total,
