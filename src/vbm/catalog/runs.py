@@ -278,7 +278,7 @@ def count_live(session: Session) -> list[tuple[str, str, int]]:
 
 def run_marks(session: Session, run_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """By run: what changes whenever its row does in a way that people are shown; no document is read."""
-    columns: tuple[Any, ...] = (
+    columns = (
         RunRow.state,
         RunRow.phase,
         RunRow.bytes_total,
