@@ -11,7 +11,10 @@ GIB = 1024**3
 
 def _storage(free: int, total: int, rate: int, growth: list[tuple[str, int]]) -> dict[str, object]:
     return {
-        "repositories": [{"free_bytes": free, "total_bytes": total}, {"free_bytes": 0, "total_bytes": 0}],
+        "repositories": [
+            {"free_bytes": free, "total_bytes": total, "volume": "v"},
+            {"free_bytes": 0, "total_bytes": 0, "volume": "v"},
+        ],
         "growth": [{"date": day, "new_bytes": new, "restore_points": 1} for day, new in growth],
         "new_bytes_per_day": rate,
     }

@@ -17,7 +17,7 @@ from vbm.catalog.repositories import RepositoryRow
 class UsageRecord:
     """``total_bytes`` 0 where the store can't tell; ``stored_bytes`` None: the repository was not opened yet.
 
-    ``problem``: why the store could not be looked at.
+    ``problem``: why the store could not be looked at. ``volume``: equal for stores that share their space.
     """
 
     repository_id: str
@@ -26,6 +26,7 @@ class UsageRecord:
     total_bytes: int = 0
     stored_bytes: int | None = None
     problem: str = ""
+    volume: str = ""
 
 
 class UsageRow(Base):
@@ -37,6 +38,7 @@ class UsageRow(Base):
     total_bytes: Mapped[int] = mapped_column(BigInteger)
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     problem: Mapped[str] = mapped_column(Text)
+    volume: Mapped[str] = mapped_column(String(60), server_default="")
 
 
 def put_usage(session: Session, record: UsageRecord) -> None:

@@ -53,8 +53,11 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Space:
+    """``volume``: equal for stores that share this space; empty where nobody can tell."""
+
     total_bytes: int
     free_bytes: int
+    volume: str = ""
 
 
 class ObjectStore(Protocol):

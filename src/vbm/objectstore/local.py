@@ -111,10 +111,11 @@ class LocalStore:
 
     def space(self) -> Space | None:
         try:
-            found = os.statvfs(self.root)
+            found, device = os.statvfs(self.root), self.root.stat().st_dev
         except OSError as error:
             raise self.translated(error, "") from error
-        return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+        volume = f"{found.f_fsid:x}" if found.f_fsid else f"device {device:x}"  # NFS has no id of its own
+        return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, volume)
 
     def close(self) -> None:
         self._files.close()

@@ -31,10 +31,13 @@ class Forecast:
 
 
 def forecast(storage: Mapping[str, Any], today: date, days: int) -> Forecast:
-    """From the document of ``growth``. What was used in the past is reckoned back from what was added since."""
-    spaces = [space for space in storage["repositories"] if space["total_bytes"]]
-    total = sum(space["total_bytes"] for space in spaces)
-    used = total - sum(space["free_bytes"] for space in spaces)
+    """From the document of ``growth``. What was used in the past is reckoned back from what was added since.
+
+    Several repositories on one file system have its space once.
+    """
+    volumes = {space["volume"]: space for space in storage["repositories"] if space["total_bytes"]}
+    total = sum(space["total_bytes"] for space in volumes.values())
+    used = total - sum(space["free_bytes"] for space in volumes.values())
     alarm, rate = total * FULL_PERCENT // 100, storage["new_bytes_per_day"]
     added = {date.fromisoformat(day["date"]): day["new_bytes"] for day in storage["growth"]}
     past, level = [], used

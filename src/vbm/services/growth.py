@@ -23,7 +23,7 @@ def document(workspace: Workspace, days: int) -> dict[str, Any]:
     spaces = overview.spaces(workspace)
     span = (now.date() - by_day[0].date).days + 1 if by_day else 1
     rate = sum(day.new_bytes for day in by_day) // span
-    free = sum(space.free_bytes for space in spaces)
+    free = sum({space.volume: space.free_bytes for space in spaces}.values())
     full = now + timedelta(days=free / rate) if rate and free and free / rate < _FARTHEST_DAYS else None
     return {
         "repositories": [
@@ -33,6 +33,7 @@ def document(workspace: Workspace, days: int) -> dict[str, Any]:
                 "free_bytes": space.free_bytes,
                 "total_bytes": space.total_bytes,
                 "used_percent": space.used_percent,
+                "volume": space.volume,
             }
             for space in spaces
         ],

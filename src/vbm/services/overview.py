@@ -29,7 +29,10 @@ _WORST: Final = ("failed", "cancelled", "warning", "succeeded")
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """How full one repository's store is; ``total_bytes`` 0 where the store can't tell."""
+    """How full one repository's store is; ``total_bytes`` 0 where the store can't tell.
+
+    ``volume``: equal for repositories on one file system, whose space is to be counted once.
+    """
 
     id: str
     name: str
@@ -37,6 +40,7 @@ class Space:
     free_bytes: int
     total_bytes: int
     problem: str = ""
+    volume: str = ""
 
     @property
     def used_percent(self) -> int:
@@ -113,7 +117,8 @@ def _space(
     if remembered is None or now - remembered.looked > _FORGOTTEN:
         remembered = look_at(workspace.catalog, record, now)
     free, total, problem = remembered.free_bytes, remembered.total_bytes, remembered.problem
-    return Space(record.id, record.name, record.url, free, total, problem)
+    volume = remembered.volume or record.id
+    return Space(record.id, record.name, record.url, free, total, problem, volume)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ def _usage(record: RepositoryRecord, space: Space | None, now: datetime) -> Usag
         now,
         free_bytes=space.free_bytes if space else 0,
         total_bytes=space.total_bytes if space else 0,
+        volume=space.volume if space else "",
     )
 
 

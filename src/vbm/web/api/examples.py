@@ -366,6 +366,7 @@ ANSWERS: Final[dict[str, Document]] = {
                 "free_bytes": 900 * _GIB,
                 "total_bytes": 1024 * _GIB,
                 "used_percent": 12,
+                "volume": "8d3b4a2f91c07e55",
             }
         ],
         "growth": [{"date": "2026-11-24", "new_bytes": 5 * _GIB, "restore_points": 42}],

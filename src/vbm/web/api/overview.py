@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vbm.errors import InputError
 from vbm.security.roles import Permission
@@ -34,6 +34,7 @@ class SpaceShown(BaseModel):
     free_bytes: int
     total_bytes: int
     used_percent: int
+    volume: Annotated[str, Field(description="Equal for repositories that share their space.")]
 
 
 class GrowthShown(BaseModel):
