@@ -30,6 +30,7 @@ from vbm.services import (
     inventory_cache,
     job_views,
     jobs,
+    live,
     overview,
     point_runs,
     points,
@@ -101,6 +102,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantsRig]:
 def test_lists_and_sums_hold_the_own_folder_alone(rig: TenantsRig) -> None:
     space, now = rig.workspace, rig.workspace.clock.now()
     today = [(now - timedelta(days=1), now + timedelta(days=1))]
+    queued = point_runs.verify(space, rig.point("db01"))
+    assert live.live(space).queued == 1
     everything = runs.ends(space, today)[0]
     assert sum(everything.values()) == 2
     with rig.tenant():
@@ -115,14 +118,16 @@ def test_lists_and_sums_hold_the_own_folder_alone(rig: TenantsRig) -> None:
         assert [summary.vm_name for summary in points.summaries(space)] == ["web01"]
         assert points.count(space, rig.point("web01").repository_id) == (1, 1)
         assert [vm["vm_name"] for vm in growth.document(space, 30)["vms"]] == ["web01"]
+        assert live.live(space).queued == 0
         board = overview.dashboard(space)
         assert (board.machines, [run.vm_name for run in board.last_day]) == (1, ["web01"])
         assert [job.name for job in board.upcoming] == ["blue"]
+    runs.cancel(space, queued.id)
 
 
 def test_what_is_beside_it_is_as_if_it_were_not_there(rig: TenantsRig) -> None:
     space = rig.workspace
-    (run,) = runs.visible(space, RunFilter(vm="db01"))
+    (run,) = runs.visible(space, RunFilter(vm="db01", kinds=("backup",)))
     point, machine = rig.point("db01"), protected.machine(space, "db01")
     with rig.tenant():
         for ask in (
