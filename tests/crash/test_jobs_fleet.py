@@ -23,14 +23,17 @@ from vbm.services import working
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
+    """``crowded``: the limits within which so many VMs are sure to be read at once that the log shows several."""
+
     vms: int
     mib: int
     ttl_seconds: int
     vcenter_gone_seconds: float
+    crowded: frozenset[str]
 
 
-SHORT = Campaign(vms=12, mib=2, ttl_seconds=3, vcenter_gone_seconds=4)
-WHOLE = Campaign(vms=60, mib=4, ttl_seconds=6, vcenter_gone_seconds=60)
+SHORT = Campaign(12, mib=2, ttl_seconds=3, vcenter_gone_seconds=4, crowded=frozenset({"max_runs"}))
+WHOLE = Campaign(60, mib=4, ttl_seconds=6, vcenter_gone_seconds=60, crowded=frozenset(GROUPS))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def judge(campaign: Campaign, fleet: Fleet) -> None:
     assert {run.state for run in runs} <= {"succeeded", "warning"}, runs
     assert {run.snapshot_state for run in runs} == {"removed"}
     assert fleet.exceeded(fleet.limits) == []
-    assert {broken.partition(":")[0] for broken in fleet.exceeded(Limits(1, 1, 1, 1))} == set(GROUPS)
+    assert {broken.partition(":")[0] for broken in fleet.exceeded(Limits(1, 1, 1, 1))} >= campaign.crowded
     assert fleet.wrong_points() == []
 
 
