@@ -41,7 +41,7 @@ def page(space: Workspace) -> Iterator[Page]:
         cookie = sign_in.begin(space, accounts.get(space, "anna"), "127.0.0.1", "tests").cookie
         context.add_cookies([{"name": "vbm_session", "value": cookie, "domain": "127.0.0.1", "path": "/"}])
         made = context.new_page()
-        made.set_default_timeout(20_000)
+        made.set_default_timeout(45_000)
         yield made
 
 
