@@ -19,7 +19,7 @@ PHASES = ("connecting", "snapshot", "downloading", "compressing", "committing", 
 POINTS = [
     *(f"{step}.{edge}" for step in STEPS for edge in ("begin", "end")),
     *(f"phase.{phase}" for phase in PHASES),
-    *("taking", "taken", "advance"),
+    *("taken", "advance"),
 ]
 WORST = ["taken", "snapshot.end", "advance", "read.end", "cleanup.begin", "verify-new.end", "finish.end"]
 
