@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbm.policy.scope import EVERYWHERE, Place, Scope
+from vbm.policy.scope import EVERYWHERE, Place, Scope, without_repeats
 from vbm.policy.selection import Selection
 
 FOLDERS = ("", "prod", "Prod", "prod2", "prod/web", "prod/web/old", "PROD/Web", "test", "prod%", "p_od")
@@ -34,6 +34,15 @@ def test_places_are_stored_as_text() -> None:
         assert Place.parse(str(place)) == place
     assert Scope.of([]) == EVERYWHERE
     assert EVERYWHERE.covers("a", None)
+
+
+@given(st.lists(PLACES, max_size=5))
+def test_what_is_said_twice_is_kept_once_and_never_lost(places: list[Place]) -> None:
+    """A limit that vanished would be no limit."""
+    kept = without_repeats(places)
+    assert bool(kept) == bool(places)
+    assert all(any(one.holds(place) for one in kept) for place in places)
+    assert not any(one.holds(other) for one in kept for other in kept if one is not other)
 
 
 @given(SCOPES, SCOPES)

@@ -123,7 +123,7 @@ def test_limits_to_folders_are_given_kept_and_taken_away(client: TestClient) -> 
     assert (kept["vcenters"], kept["folders"]) == (["lab-two"], folders[:1])  # all of it holds its folders
     assert patched(role="operator")["folders"] == folders[:1]
     assert patched(folders=[])["vcenters"] == ["lab-two"]
-    vbm("user", "set-role", "anna", "--role", "viewer", "--folder", "lab/Green")
+    vbm("user", "set-role", "anna", "--role", "viewer", "--folder", "lab/Green", "--folder", "lab/green/")
     assert patched()["folders"] == [{"vcenter_id": "lab", "path": "Green"}]
     vbm("user", "set-role", "anna", "--role", "viewer", "--everywhere")
     assert (patched()["vcenters"], patched()["folders"]) == ([], [])

@@ -31,6 +31,25 @@ class Place:
         return self.vcenter_id == other.vcenter_id and (not self.folder or lies_in(other.folder, self.folder))
 
 
+def without_repeats(places: Iterable[Place]) -> list[Place]:
+    """Those that no other one holds, in order; of several that mean the same, one. Never none of some."""
+    kept: list[Place] = []
+    for one in sorted(places):
+        if not any(other.holds(one) for other in kept):
+            kept = [*(other for other in kept if not one.holds(other)), one]
+    return kept
+
+
+def whole_vcenters(texts: Iterable[str]) -> list[str]:
+    """Of places as they are stored: the ids of the vCenters that are meant whole."""
+    return [place.vcenter_id for place in map(Place.parse, texts) if not place.folder]
+
+
+def folders_within(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Of places as they are stored: (the vCenter's id, path) of each folder."""
+    return [(place.vcenter_id, place.folder) for place in map(Place.parse, texts) if place.folder]
+
+
 _NOWHERE: Final = Place("")  # no vCenter has that id
 
 

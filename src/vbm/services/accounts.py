@@ -22,6 +22,7 @@ from vbm.catalog.users import (
 )
 from vbm.errors import InputError, NotAllowedError
 from vbm.ids import new_id
+from vbm.policy.scope import folders_within, whole_vcenters
 from vbm.security.passwords import check_rules, hash_password
 from vbm.security.roles import Role
 from vbm.services import identity, limits, trail
@@ -161,8 +162,8 @@ def change(
         condition(record)
         values: dict[str, Any] = {} if wanted.role is None else {"role": wanted.role.value}
         if wanted.vcenters is not None or wanted.folders is not None:
-            whole = limits.whole(record.scope) if wanted.vcenters is None else wanted.vcenters
-            parts = limits.folders(record.scope) if wanted.folders is None else wanted.folders
+            whole = whole_vcenters(record.scope) if wanted.vcenters is None else wanted.vcenters
+            parts = folders_within(record.scope) if wanted.folders is None else wanted.folders
             values["scope"] = list(limits.stored(session, whole, parts))
         if wanted.disabled is not None:
             values["disabled"] = wanted.disabled

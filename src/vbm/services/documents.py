@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vbm.clock import Clock, SystemClock, rfc3339
 from vbm.later import later
-from vbm.policy.scope import Place
+from vbm.policy.scope import folders_within, whole_vcenters
 from vbm.services.restore_points import Listed
 from vbm.vsphere.tls import show_thumbprint
 
@@ -212,12 +212,9 @@ def user_document(record: UserRecord) -> dict[str, Any]:
     }
 
 
-def _limits(scope: Iterable[str]) -> dict[str, Any]:
-    places = [Place.parse(text) for text in scope]
-    return {
-        "vcenters": [place.vcenter_id for place in places if not place.folder],
-        "folders": [{"vcenter_id": p.vcenter_id, "path": p.folder} for p in places if p.folder],
-    }
+def _limits(scope: Sequence[str]) -> dict[str, Any]:
+    parts = [{"vcenter_id": vcenter, "path": path} for vcenter, path in folders_within(scope)]
+    return {"vcenters": whole_vcenters(scope), "folders": parts}
 
 
 def api_key_document(record: ApiKeyRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 from vbm.catalog.base import Transaction
 from vbm.catalog.vcenters import vcenter_by_name
 from vbm.errors import InputError
-from vbm.policy.scope import Place
+from vbm.policy.scope import Place, without_repeats
 from vbm.services import vcenters
 from vbm.services.workspace import Workspace
 
@@ -38,8 +38,7 @@ def stored(session: Transaction, names: Iterable[str], folders: Iterable[Folder]
     """Whole vCenters and folders as records keep them; what another one holds is left out. Raises InputError."""
     places = {Place(vcenter_by_name(session, name).id) for name in names}
     places |= {Place(vcenter_by_name(session, name).id, _path(path)) for name, path in folders}
-    needed = (one for one in places if not any(other != one and other.holds(one) for other in places))
-    return tuple(map(str, sorted(needed)))
+    return tuple(map(str, without_repeats(places)))
 
 
 def _path(text: str) -> str:
@@ -47,16 +46,6 @@ def _path(text: str) -> str:
     if not path or not path.isprintable():
         raise InputError(f"not a folder: {text!r}", hint=f"{_FORM}; for all of a vCenter name it alone")
     return path
-
-
-def whole(scope: Iterable[str]) -> list[str]:
-    """Ids of the vCenters that a stored scope has all of."""
-    return [place.vcenter_id for place in map(Place.parse, scope) if not place.folder]
-
-
-def folders(scope: Iterable[str]) -> list[Folder]:
-    """The folders of a stored scope, vCenters by id."""
-    return [(place.vcenter_id, place.folder) for place in map(Place.parse, scope) if place.folder]
 
 
 def said(scope: Iterable[str], names: Mapping[str, str]) -> list[str]:

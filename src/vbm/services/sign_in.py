@@ -149,7 +149,7 @@ def refuse(workspace: Workspace, attempt: Attempt, throttle: Throttle) -> None:
 
 
 def prove(workspace: Workspace, user: UserRecord, given: Attempt, throttle: Throttle) -> None:
-    """Whoever sits at a browser left open can't lock its owner out, and guesses no faster than at the door.
+    """Whoever sits at a browser left open can't take the account over, and guesses no faster than at the door.
 
     Raises WrongPasswordGivenError, ThrottledError.
     """

@@ -97,6 +97,8 @@ class LiveRuns:
     def add(self, live: LiveRun) -> None:
         with self._lock:
             self._runs[live.run.id] = live
+            self._fallen.discard(live.run.id)  # of when it was here before
+            self._begun.discard(live.run.id)
 
     def get(self, run_id: str) -> LiveRun:
         with self._lock:

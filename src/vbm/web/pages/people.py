@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from vbm.errors import InputError, VbmError
+from vbm.policy.scope import whole_vcenters
 from vbm.security.roles import Permission, Role
 from vbm.services import accounts, api_keys, limits, second_factor, vcenters
 from vbm.services.accounts import NewUser
@@ -101,7 +102,7 @@ def _user_page(request: Request, space: Workspace, user: str, error: VbmError | 
         "user": record,
         "roles": ROLES,
         "vcenters": names,
-        "limited": limits.whole(record.scope),
+        "limited": whole_vcenters(record.scope),
         "folders": "\n".join(limits.said((p for p in record.scope if "/" in p), names)),
         "now": space.clock.now(),
     }
